@@ -1,0 +1,50 @@
+# All commands of this repository. `make` lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+# One command at a time: cargo uses every core by itself, and measurements want them to themselves.
+.NOTPARALLEL:
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# What `make bench` runs, one after another: `make bench BENCH=switch` runs one of them.
+BENCH ?= switch inflight rolling null rollback recover proxy idle
+
+.PHONY: help demo test check fmt bench clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## build, then deploy five versions of a shop under load; about a minute after the build
+	@scripts/need cargo cc
+	cargo build --locked --release --package rollway --package shop
+	$(TARGET)/release/rollway demo --shop $(TARGET)/release/shop
+
+test: check ## check, then run every test
+	cargo test --locked --workspace --no-fail-fast
+
+check: ## formatting, lints, house rules and licences
+	@scripts/need cargo cc
+	@if scripts/need --component rustfmt; then \
+	    echo 'cargo fmt --all --check'; cargo fmt --all --check; fi
+	@if scripts/need --component clippy; then \
+	    echo 'cargo clippy --workspace --all-targets -- -D warnings'; \
+	    cargo clippy --locked --workspace --all-targets -- -D warnings; fi
+	cargo test --locked --workspace --test tidy
+	@if command -v cargo-deny >/dev/null; then \
+	    echo 'cargo deny check'; cargo deny check; \
+	    else echo 'cargo-deny is not installed: licences and sources were not checked'; fi
+
+fmt: ## format all sources
+	@scripts/need cargo
+	cargo fmt --all
+
+bench: ## measure, beside nginx and HAProxy; BENCH=switch runs one part
+	@scripts/need cargo cc taskset $(if $(filter proxy,$(BENCH)),nginx haproxy wrk)
+	cargo build --locked --release --package rollway --package shop --package rollway-bench
+	@for part in $(BENCH); do \
+	    echo "== $$part"; $(TARGET)/release/rollway-bench "$$part"; done
+
+clean: ## remove what was built
+	cargo clean

@@ -1,0 +1,462 @@
+//! Convergence: from a stage's goal and what was observed to what is to be done next.
+//!
+//! Level-triggered: it is asked again after every change, computes what is missing against the goal
+//! within the pace, and names just that. An instance that dies on the way is simply missing again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::ids::{InstanceId, ReleaseNumber};
+use crate::observed::{Fleet, Observed};
+use crate::plan::{Action, Gate, Goal, HookPoint, Plan, Route, Slots, Split, Stage, Waiting};
+use crate::progress::Active;
+use crate::units::Millis;
+
+/// What is to be done next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decision {
+    /// Do these, then ask again.
+    Act(Vec<Action>),
+    /// Nothing to do until something changes, or until then.
+    Wait(Waiting),
+    /// The goal is reached; the gate begins.
+    Reached,
+    /// The stage is done.
+    Done,
+    /// The deployment cannot go on; why: the outcome first, then the causes.
+    Failed(Vec<String>),
+}
+
+/// What a decision is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Situation<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The stage of it.
+    pub stage: &'a Stage,
+    /// The deployment; absent = the service is only held to what serves.
+    pub active: Option<&'a Active>,
+    /// What was seen.
+    pub observed: &'a Observed,
+    /// Whether the service has traffic at all.
+    pub has_traffic: bool,
+    /// The service's clock.
+    pub now: Millis,
+}
+
+/// What is to be done next in a stage.
+#[must_use]
+pub fn converge(situation: &Situation<'_>) -> Decision {
+    if let Some(active) = situation.active {
+        if active.paused.is_some() {
+            return Decision::Wait(Waiting {
+                what: "paused; rollway resume, or rollway abort".into(),
+                since: active.paused.unwrap_or(situation.now),
+                until: None,
+            });
+        }
+        if active.failed > situation.stage.pace.failures_allowed {
+            return Decision::Failed(failure_reasons(active, situation.stage));
+        }
+        if let Some(decision) = situation.hooks(active, &situation.stage.before) {
+            return decision;
+        }
+    }
+    let moves = situation.moves();
+    let actions = moves.actions(situation);
+    if !actions.is_empty() {
+        return Decision::Act(actions);
+    }
+    match situation.missing(&moves) {
+        Some(what) => situation.wait_for(what),
+        None => situation.gate(),
+    }
+}
+
+fn failure_reasons(active: &Active, stage: &Stage) -> Vec<String> {
+    let mut reasons = vec![match stage.pace.failures_allowed {
+        0 => "an instance of the new release failed".to_owned(),
+        allowed => format!("{} instances failed, {allowed} are allowed", active.failed),
+    }];
+    reasons.extend(active.failures.iter().map(|note| format!("{} {}", note.instance, note.why)));
+    reasons
+}
+
+/// What a pass over the fleets found to do.
+#[derive(Default)]
+struct Moves {
+    starts: Vec<InstanceId>,
+    retires: Vec<InstanceId>,
+    /// To be retired as soon as the proxy has let go of them.
+    leaving_route: BTreeSet<InstanceId>,
+    route: Option<Route>,
+}
+
+impl Moves {
+    fn actions(&self, situation: &Situation<'_>) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if let Some(route) = &self.route {
+            let observed = situation.observed;
+            if observed.route() != Some(route) && !observed.routing {
+                actions.push(Action::Route(route.clone()));
+            }
+        }
+        if !self.retires.is_empty() {
+            actions.push(Action::Retire(self.retires.clone()));
+        }
+        if !self.starts.is_empty() {
+            actions.push(Action::Start(self.starts.clone()));
+        }
+        actions
+    }
+}
+
+impl Situation<'_> {
+    fn hooks(&self, active: &Active, hooks: &[HookPoint]) -> Option<Decision> {
+        for hook in hooks {
+            match active.hooks.get(hook) {
+                Some(true) => {}
+                // What has happened is not undone for these; their failure is in the history.
+                Some(false) if matches!(hook, HookPoint::AfterDeploy | HookPoint::OnRollback) => {}
+                Some(false) => {
+                    let mut reasons = vec![format!("the hook {} failed", hook.name())];
+                    reasons.extend(active.hook_failure.clone());
+                    return Some(Decision::Failed(reasons));
+                }
+                None if self.observed.hooking.is_some() => {
+                    return Some(self.wait_for(format!("the hook {}", hook.name())));
+                }
+                None => return Some(Decision::Act(vec![Action::Hook(*hook)])),
+            }
+        }
+        None
+    }
+
+    fn moves(&self) -> Moves {
+        let mut moves = Moves::default();
+        self.find_starts(&mut moves);
+        self.find_retires(&mut moves);
+        if self.has_traffic {
+            moves.route = Some(self.route(&moves));
+        }
+        moves
+    }
+
+    /// The least and the most instances that a release is to have.
+    fn bounds(&self, release: ReleaseNumber) -> (u32, u32) {
+        match self.stage.goal.slots.get(&release) {
+            None => (0, 0),
+            Some(Slots::Exactly(count)) => (*count, *count),
+            // Those that serve stay; those that do not are of no use to anybody.
+            Some(Slots::Keep) => (0, self.observed.fleet(release).map_or(0, Fleet::ready)),
+        }
+    }
+
+    fn wanted(&self) -> u32 {
+        self.stage.goal.slots.keys().map(|release| self.bounds(*release).0).sum()
+    }
+
+    /// At most so many may exist at once, of all releases and in every state of life.
+    fn total_max(&self) -> u32 {
+        let slots = &self.stage.goal.slots;
+        let kept = slots.iter().filter(|(_, slots)| **slots == Slots::Keep);
+        let kept: u32 = kept.filter_map(|(r, _)| self.observed.fleet(*r)).map(Fleet::total).sum();
+        self.wanted().saturating_add(kept).saturating_add(self.stage.pace.surge)
+    }
+
+    fn find_starts(&self, moves: &mut Moves) {
+        let pace = &self.stage.pace;
+        let mut room = self.total_max().saturating_sub(self.observed.total());
+        if pace.max_parallel > 0 {
+            room = room.min(pace.max_parallel.saturating_sub(self.changing()));
+        }
+        for release in self.stage.goal.slots.keys() {
+            let fleet = self.observed.fleet(*release);
+            let live = fleet.map_or(0, Fleet::live);
+            let missing = self.bounds(*release).0.saturating_sub(live).min(room);
+            if missing == 0 {
+                continue;
+            }
+            let free = fleet.map_or_else(|| (0..missing).collect(), |f| f.free_slots(missing));
+            room -= missing;
+            moves
+                .starts
+                .extend(free.into_iter().map(|slot| InstanceId { release: *release, slot }));
+        }
+    }
+
+    /// Instances that are between two states.
+    fn changing(&self) -> u32 {
+        let fleets = self.observed.fleets();
+        let waiting: usize = self
+            .stage
+            .goal
+            .slots
+            .keys()
+            .filter_map(|release| fleets.get(release))
+            .map(|fleet| fleet.waiting_slots().count())
+            .sum();
+        let leaving: usize = fleets.values().map(|fleet| fleet.leaving_slots().count()).sum();
+        (waiting + leaving) as u32
+    }
+
+    fn find_retires(&self, moves: &mut Moves) {
+        let pace = &self.stage.pace;
+        let fleets = self.observed.fleets();
+        let available: u32 =
+            fleets.iter().map(|(release, fleet)| self.serving(*release, fleet)).sum();
+        let least = self.plan.instances.min(self.wanted()).saturating_sub(pace.unavailable);
+        let mut spare = available.saturating_sub(least);
+        if pace.max_parallel > 0 && self.plan.instances > 0 {
+            let leaving: usize = fleets.values().map(|fleet| fleet.leaving_slots().count()).sum();
+            spare = spare.min(pace.max_parallel.saturating_sub(leaving as u32));
+        }
+        for (release, fleet) in fleets {
+            let release = *release;
+            let id = |slot| InstanceId { release, slot };
+            moves.retires.extend(fleet.ended_slots().map(id));
+            if self.has_traffic && self.observed.route().is_none() {
+                // What the proxy does is not known: whoever leaves now may still get requests.
+                continue;
+            }
+            let condemned = self.active.map(|active| &active.condemned);
+            let given_up = |slot: &u32| condemned.is_some_and(|set| set.contains(&id(*slot)));
+            let mut surplus = fleet.live().saturating_sub(self.bounds(release).1);
+            // Those that do not serve go first: nobody misses them.
+            for slot in fleet.waiting_slots() {
+                let replace = given_up(&slot) && self.bounds(release).0 > 0;
+                if surplus == 0 && !replace {
+                    if condemned.is_none_or(BTreeSet::is_empty) {
+                        break;
+                    }
+                    continue;
+                }
+                surplus = surplus.saturating_sub(1);
+                self.let_go(id(slot), moves);
+            }
+            for slot in fleet.ready_slots().take(surplus as usize) {
+                if self.has_traffic && !self.observed.is_routed(id(slot)) {
+                    // The proxy has let go of it already: it is not among those that serve.
+                    moves.retires.push(id(slot));
+                } else if spare > 0 {
+                    spare -= 1;
+                    self.let_go(id(slot), moves);
+                }
+            }
+        }
+    }
+
+    /// Those of a release that count as available: ready for long enough, and not on their way out.
+    fn serving(&self, release: ReleaseNumber, fleet: &Fleet) -> u32 {
+        let surplus = fleet.live() > self.bounds(release).1;
+        if surplus && self.has_traffic {
+            // A surplus instance that the proxy has let go of serves nobody any more.
+            let routed = |slot: &u32| self.observed.is_routed(InstanceId { release, slot: *slot });
+            return fleet.ready_slots().filter(routed).count() as u32;
+        }
+        match self.stage.pace.min_healthy_time {
+            Millis::ZERO => fleet.ready(),
+            time => fleet.ready_since(Millis(self.now.0.saturating_sub(time.0))),
+        }
+    }
+
+    fn let_go(&self, id: InstanceId, moves: &mut Moves) {
+        if self.has_traffic && self.observed.is_routed(id) {
+            moves.leaving_route.insert(id);
+        } else {
+            moves.retires.push(id);
+        }
+    }
+
+    /// What the proxy should do: all ready instances that are to stay, by the split.
+    fn route(&self, moves: &Moves) -> Route {
+        let goal = &self.stage.goal;
+        let retiring: BTreeSet<InstanceId> = moves.retires.iter().copied().collect();
+        let mut members = Vec::new();
+        let mut ready: BTreeMap<ReleaseNumber, u32> = BTreeMap::new();
+        for (release, fleet) in self.observed.fleets() {
+            for slot in fleet.ready_slots() {
+                let id = InstanceId { release: *release, slot };
+                if !moves.leaving_route.contains(&id) && !retiring.contains(&id) {
+                    members.push(id);
+                    *ready.entry(*release).or_default() += 1;
+                }
+            }
+        }
+        if members.is_empty() && self.wanted() > 0 && !goal.hold_requests {
+            // Nobody is well: the last known members, as long as they live, beat nobody.
+            members = self.last_members(&retiring);
+            for id in &members {
+                *ready.entry(id.release).or_default() += 1;
+            }
+        }
+        if goal.hold_requests || goal.split == Split::Nothing {
+            members.clear();
+            ready.clear();
+        }
+        let newest = self.plan.to.filter(|to| self.plan.from.is_some_and(|from| from != *to));
+        // Requests that are held go on being held until there is somebody to answer them.
+        let held = self.observed.route().is_some_and(|route| route.hold_requests);
+        let still_held = held && members.is_empty() && self.wanted() > 0;
+        Route {
+            weights: weights(goal, &ready, newest, self.plan.instances),
+            members,
+            settings: goal.settings,
+            newest: newest.filter(|release| ready.contains_key(release)),
+            preview: goal.preview.filter(|release| ready.contains_key(release)),
+            hold_requests: goal.hold_requests || still_held,
+        }
+    }
+
+    fn last_members(&self, retiring: &BTreeSet<InstanceId>) -> Vec<InstanceId> {
+        let lives = |id: &&InstanceId| {
+            let waits = self
+                .observed
+                .fleet(id.release)
+                .is_some_and(|fleet| fleet.waiting_slots().any(|slot| slot == id.slot));
+            waits && !retiring.contains(id)
+        };
+        let last = self.observed.route().map(|route| route.members.as_slice());
+        last.unwrap_or(&[]).iter().filter(lives).copied().collect()
+    }
+
+    /// What the goal still lacks, in words.
+    fn missing(&self, moves: &Moves) -> Option<String> {
+        let pace = &self.stage.pace;
+        let before = Millis(self.now.0.saturating_sub(pace.min_healthy_time.0));
+        for release in self.stage.goal.slots.keys() {
+            let (least, _) = self.bounds(*release);
+            let fleet = self.observed.fleet(*release);
+            let have = fleet.map_or(0, |fleet| match pace.min_healthy_time {
+                Millis::ZERO => fleet.ready(),
+                _ => fleet.ready_since(before),
+            });
+            if have < least {
+                let ready = fleet.map_or(0, Fleet::ready);
+                if ready >= least {
+                    let time = pace.min_healthy_time;
+                    return Some(format!("{least} of {release} to be healthy for {time}"));
+                }
+                return Some(format!("{} of {least} {release} to become healthy", least - ready));
+            }
+        }
+        for (release, fleet) in self.observed.fleets() {
+            let surplus = fleet.total().saturating_sub(self.bounds(*release).1);
+            if surplus > 0 {
+                return Some(format!("{surplus} of {release} to drain and stop"));
+            }
+        }
+        if self.observed.routing
+            || moves.route.as_ref() != self.observed.route() && self.has_traffic
+        {
+            return Some("the proxy to use the split".into());
+        }
+        None
+    }
+
+    fn wait_for(&self, what: String) -> Decision {
+        let Some(active) = self.active else {
+            return Decision::Wait(Waiting { what, since: self.now, until: None });
+        };
+        let deadline = self.stage.pace.progress_deadline;
+        let until = Millis(active.last_progress.0.saturating_add(deadline.0));
+        if self.now >= until {
+            let reason = format!("no progress for {deadline} (progress_deadline)");
+            return Decision::Failed(vec![reason, format!("it was waiting for {what}")]);
+        }
+        Decision::Wait(Waiting { what, since: active.last_progress, until: Some(until) })
+    }
+
+    fn gate(&self) -> Decision {
+        let Some(active) = self.active else {
+            let what = "something to change".to_owned();
+            return Decision::Wait(Waiting { what, since: self.now, until: None });
+        };
+        let Some(reached) = active.reached else { return Decision::Reached };
+        if let Some(decision) = self.hooks(active, &self.stage.after) {
+            return decision;
+        }
+        match &self.stage.gate {
+            None => Decision::Done,
+            Some(_) if active.approved || active.full => Decision::Done,
+            Some(Gate::Hold(time)) => {
+                let until = Millis(reached.0.saturating_add(time.0));
+                if self.now >= until {
+                    return Decision::Done;
+                }
+                let what = format!("the hold of {time} to pass");
+                Decision::Wait(Waiting { what, since: reached, until: Some(until) })
+            }
+            Some(Gate::Approve(text)) => {
+                let mut what = "rollway promote, or rollway abort".to_owned();
+                if !text.is_empty() {
+                    what = format!("{what} ({text})");
+                }
+                Decision::Wait(Waiting { what, since: reached, until: None })
+            }
+        }
+    }
+}
+
+/// The weights that are safe now: the newest release never gets more than its ready share of all
+/// the instances that the service needs, a release without ready instances gets nothing, and
+/// somebody serves.
+fn weights(
+    goal: &Goal,
+    ready: &BTreeMap<ReleaseNumber, u32>,
+    newest: Option<ReleaseNumber>,
+    needed: u32,
+) -> BTreeMap<ReleaseNumber, u32> {
+    let mut safe: BTreeMap<ReleaseNumber, u32> = ready.keys().map(|r| (*r, 0)).collect();
+    let Split::Weights(wanted) = &goal.split else { return safe };
+    let mut left = 100;
+    for (release, weight) in wanted {
+        let have = ready.get(release).copied().unwrap_or(0);
+        let mut weight = if have == 0 { 0 } else { *weight };
+        if Some(*release) == newest && needed > 0 {
+            weight = weight.min(100 * have / needed);
+        }
+        if weight > 0 {
+            safe.insert(*release, weight);
+            left -= weight;
+        }
+    }
+    // What cannot go where it should goes to the others, the old release first.
+    let old = ready.keys().copied().find(|release| Some(*release) != newest);
+    let heir = old.or_else(|| ready.keys().copied().next());
+    if let Some(heir) = heir.filter(|_| left > 0) {
+        *safe.entry(heir).or_default() += left;
+    }
+    safe
+}
+
+/// When to ask again at the latest although nothing has changed: a healthy deadline passes, or an
+/// instance has been healthy long enough to count.
+#[must_use]
+pub fn wake(situation: &Situation<'_>) -> Option<Millis> {
+    let pace = &situation.stage.pace;
+    let mut times = Vec::new();
+    for (release, fleet) in situation.observed.fleets() {
+        let seen = |slot| situation.observed.get(InstanceId { release: *release, slot });
+        let starts = fleet.waiting_slots().filter_map(seen).map(|instance| instance.started);
+        times.extend(starts.map(|started| started.0.saturating_add(pace.healthy_deadline.0)));
+        if pace.min_healthy_time > Millis::ZERO {
+            let since = fleet.youngest(situation.now, pace.min_healthy_time);
+            times.extend(since.map(|since| since.0.saturating_add(pace.min_healthy_time.0)));
+        }
+    }
+    times.into_iter().filter(|at| *at > situation.now.0).min().map(Millis)
+}
+
+impl HookPoint {
+    /// The key that the hook has in a spec.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BeforeDeploy => "before_deploy",
+            Self::BeforeSwitch => "before_switch",
+            Self::AfterSwitch => "after_switch",
+            Self::AfterDeploy => "after_deploy",
+            Self::OnRollback => "on_rollback",
+        }
+    }
+}

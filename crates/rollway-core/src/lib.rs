@@ -1,0 +1,19 @@
+//! The pure core of Rollway: what a spec says, what to do next, what has happened.
+//!
+//! Nothing here knows a clock, a disk, a network or chance: times and numbers are arguments.
+
+pub mod arithmetic;
+pub mod converge;
+pub mod event;
+pub mod health;
+pub mod ids;
+pub mod observed;
+pub mod plan;
+pub mod problem;
+pub mod progress;
+pub mod release;
+pub mod spec;
+pub mod strategy;
+pub mod template;
+pub mod units;
+pub mod view;

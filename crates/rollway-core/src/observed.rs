@@ -1,0 +1,280 @@
+//! What the targets and the proxy were last seen to be, indexed so that a stage over many
+//! thousands of instances costs the same per instance as a small one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::ids::{InstanceId, ReleaseNumber};
+use crate::plan::{Route, Split};
+use crate::units::Millis;
+
+/// How an instance lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// Its start was asked for; it does not run yet.
+    Starting,
+    /// It runs.
+    Running,
+    /// It ended, and its shim will start it again.
+    Restarting,
+    /// It ended and will not come back by itself.
+    Ended,
+    /// It is being drained and stopped.
+    Leaving,
+}
+
+/// What the probes say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// Not healthy yet.
+    Starting,
+    /// Healthy since then, on the service's clock.
+    Healthy(Millis),
+    /// Not healthy, and why.
+    Unhealthy(String),
+}
+
+/// One instance as it was last seen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Instance {
+    /// How it lives.
+    pub life: Life,
+    /// What the probes say.
+    pub health: Health,
+    /// When it was started, on the service's clock.
+    pub started: Millis,
+    /// How often it has ended by itself.
+    pub ends: u32,
+    /// How it ended last, and its last lines of output.
+    pub evidence: Vec<String>,
+}
+
+impl Instance {
+    /// An instance whose start was asked for just now.
+    #[must_use]
+    pub fn starting(now: Millis) -> Self {
+        let (life, health) = (Life::Starting, Health::Starting);
+        Self { life, health, started: now, ends: 0, evidence: Vec::new() }
+    }
+
+    /// Whether it may get requests.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.ready_since().is_some()
+    }
+
+    fn ready_since(&self) -> Option<Millis> {
+        match (self.life, &self.health) {
+            (Life::Running, Health::Healthy(since)) => Some(*since),
+            _ => None,
+        }
+    }
+}
+
+/// The instances of one release.
+#[derive(Debug, Clone, Default)]
+pub struct Fleet {
+    slots: BTreeMap<u32, Instance>,
+    ready: BTreeSet<(Millis, u32)>,
+    ready_slots: BTreeSet<u32>,
+    waiting: BTreeSet<u32>,
+    ended: BTreeSet<u32>,
+    leaving: BTreeSet<u32>,
+}
+
+impl Fleet {
+    fn put(&mut self, slot: u32, instance: Instance) {
+        self.remove(slot);
+        match (instance.life, instance.ready_since()) {
+            (Life::Ended, _) => {
+                self.ended.insert(slot);
+            }
+            (Life::Leaving, _) => {
+                self.leaving.insert(slot);
+            }
+            (_, Some(since)) => {
+                self.ready.insert((since, slot));
+                self.ready_slots.insert(slot);
+            }
+            (Life::Starting | Life::Running | Life::Restarting, None) => {
+                self.waiting.insert(slot);
+            }
+        }
+        self.slots.insert(slot, instance);
+    }
+
+    fn remove(&mut self, slot: u32) -> Option<Instance> {
+        let old = self.slots.remove(&slot)?;
+        if let Some(since) = old.ready_since() {
+            self.ready.remove(&(since, slot));
+        }
+        self.ready_slots.remove(&slot);
+        self.waiting.remove(&slot);
+        self.ended.remove(&slot);
+        self.leaving.remove(&slot);
+        Some(old)
+    }
+
+    /// Every instance by slot.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Instance)> {
+        self.slots.iter().map(|(slot, instance)| (*slot, instance))
+    }
+
+    /// All that exist, whatever their life.
+    #[must_use]
+    pub fn total(&self) -> u32 {
+        count(self.slots.len())
+    }
+
+    /// Those that count towards a goal: neither ended nor leaving.
+    #[must_use]
+    pub fn live(&self) -> u32 {
+        count(self.slots.len() - self.ended.len() - self.leaving.len())
+    }
+
+    /// Those that may get requests.
+    #[must_use]
+    pub fn ready(&self) -> u32 {
+        count(self.ready.len())
+    }
+
+    /// Those that have been ready since `before` or earlier.
+    #[must_use]
+    pub fn ready_since(&self, before: Millis) -> u32 {
+        // Only the youngest are looked at: on a steady fleet that is none.
+        let young = self.ready.iter().rev().take_while(|(since, _)| *since > before).count();
+        count(self.ready.len() - young)
+    }
+
+    /// The ready times that are less than `time` ago.
+    pub fn youngest(&self, now: Millis, time: Millis) -> impl Iterator<Item = Millis> {
+        let before = Millis(now.0.saturating_sub(time.0));
+        self.ready.iter().rev().map(|(since, _)| *since).take_while(move |since| *since > before)
+    }
+
+    /// The ready slots, lowest first.
+    pub fn ready_slots(&self) -> impl Iterator<Item = u32> {
+        self.ready_slots.iter().copied()
+    }
+
+    /// The slots whose instance is on its way or unwell, lowest first.
+    pub fn waiting_slots(&self) -> impl Iterator<Item = u32> {
+        self.waiting.iter().copied()
+    }
+
+    /// The slots whose instance has ended for good.
+    pub fn ended_slots(&self) -> impl Iterator<Item = u32> {
+        self.ended.iter().copied()
+    }
+
+    /// The slots whose instance is being retired.
+    pub fn leaving_slots(&self) -> impl Iterator<Item = u32> {
+        self.leaving.iter().copied()
+    }
+
+    /// The lowest `want` slots without an instance.
+    #[must_use]
+    pub fn free_slots(&self, want: u32) -> Vec<u32> {
+        let length = self.total();
+        // Without gaps the free slots are those after the last.
+        if self.slots.last_key_value().is_none_or(|(last, _)| *last + 1 == length) {
+            return (length..length + want).collect();
+        }
+        (0..).filter(|slot| !self.slots.contains_key(slot)).take(want as usize).collect()
+    }
+}
+
+fn count(length: usize) -> u32 {
+    u32::try_from(length).expect("instances are counted in u32")
+}
+
+/// Everything that was last seen of one service.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    fleets: BTreeMap<ReleaseNumber, Fleet>,
+    route: Option<Route>,
+    routed: BTreeSet<InstanceId>,
+    /// Whether a route is on its way to the proxy.
+    pub routing: bool,
+    /// The hook that runs now.
+    pub hooking: Option<crate::plan::HookPoint>,
+}
+
+impl Observed {
+    /// The instances by release.
+    #[must_use]
+    pub fn fleets(&self) -> &BTreeMap<ReleaseNumber, Fleet> {
+        &self.fleets
+    }
+
+    /// The instances of one release.
+    #[must_use]
+    pub fn fleet(&self, release: ReleaseNumber) -> Option<&Fleet> {
+        self.fleets.get(&release)
+    }
+
+    /// One instance.
+    #[must_use]
+    pub fn get(&self, id: InstanceId) -> Option<&Instance> {
+        self.fleets.get(&id.release)?.slots.get(&id.slot)
+    }
+
+    /// Takes note of an instance.
+    pub fn put(&mut self, id: InstanceId, instance: Instance) {
+        self.fleets.entry(id.release).or_default().put(id.slot, instance);
+    }
+
+    /// Changes an instance that is there.
+    pub fn change(&mut self, id: InstanceId, change: impl FnOnce(&mut Instance)) {
+        let Some(fleet) = self.fleets.get_mut(&id.release) else { return };
+        let Some(mut instance) = fleet.remove(id.slot) else { return };
+        change(&mut instance);
+        fleet.put(id.slot, instance);
+    }
+
+    /// Takes note that an instance is gone.
+    pub fn remove(&mut self, id: InstanceId) {
+        if let Some(fleet) = self.fleets.get_mut(&id.release) {
+            fleet.remove(id.slot);
+            if fleet.slots.is_empty() {
+                self.fleets.remove(&id.release);
+            }
+        }
+    }
+
+    /// All that exist, of every release.
+    #[must_use]
+    pub fn total(&self) -> u32 {
+        self.fleets.values().map(Fleet::total).sum()
+    }
+
+    /// What the proxy confirmed last.
+    #[must_use]
+    pub fn route(&self) -> Option<&Route> {
+        self.route.as_ref()
+    }
+
+    /// Takes note of what the proxy confirmed.
+    pub fn set_route(&mut self, route: Option<Route>) {
+        self.routed = route.iter().flat_map(|route| route.members.iter().copied()).collect();
+        self.route = route;
+    }
+
+    /// Whether the proxy spreads new requests as wanted; a release without a share may be named.
+    #[must_use]
+    pub fn splits_as(&self, wanted: &Split) -> bool {
+        let shares = |split: &Split| match split {
+            Split::Capacity | Split::Nothing => split.clone(),
+            Split::Weights(weights) => {
+                let some = weights.iter().filter(|(_, weight)| **weight > 0);
+                Split::Weights(some.map(|(release, weight)| (*release, *weight)).collect())
+            }
+        };
+        self.route.as_ref().is_some_and(|route| shares(&route.split()) == shares(wanted))
+    }
+
+    /// Whether the proxy may send new requests to an instance.
+    #[must_use]
+    pub fn is_routed(&self, id: InstanceId) -> bool {
+        self.routed.contains(&id)
+    }
+}

@@ -1,0 +1,392 @@
+//! Progress: what the events add up to. After a crash: load, fold, observe, go on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::event::{DeploymentKind, DeploymentState, Event, FailureNote, What};
+use crate::ids::{Generation, InstanceId, ReleaseNumber};
+use crate::observed::{Health, Life, Observed};
+use crate::plan::{HookPoint, Plan, Stage};
+use crate::units::Millis;
+
+/// So many failures are kept with their evidence; more are only counted.
+pub const FAILURES_KEPT_MAX: usize = 10;
+
+/// An event that cannot follow what came before: a bug of ours, or a damaged history.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("event {event} cannot follow: {why}")]
+pub struct Illegal {
+    /// The kind of the event.
+    pub event: String,
+    /// Why not.
+    pub why: String,
+}
+
+/// What the events of one service add up to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Progress {
+    /// The release that serves.
+    pub serving: Option<ReleaseNumber>,
+    /// How many instances are wanted.
+    pub instances: u32,
+    /// Whether the service should run.
+    pub up: bool,
+    /// The release that is kept running after a switch, and until when.
+    pub standby: Option<(ReleaseNumber, Millis)>,
+    /// The fence.
+    pub generation: Generation,
+    /// The number of the last deployment.
+    pub deployments: u64,
+    /// The deployment under way.
+    pub active: Option<Active>,
+    /// How the last one ended.
+    pub last: Option<Outcome>,
+    /// Whether a person must look.
+    pub needs_operator: bool,
+    /// The clock of the last event.
+    pub clock: Millis,
+}
+
+/// The deployment under way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Active {
+    /// Its number.
+    pub number: u64,
+    /// What was asked for.
+    pub request: DeploymentKind,
+    /// Who asked.
+    pub actor: String,
+    /// The plan that is being carried out: the undo's, once it is being undone.
+    pub plan: Plan,
+    /// The plan that was made first.
+    pub first_plan: Plan,
+    /// Why it is being undone.
+    pub undo: Option<Undo>,
+    /// The stage.
+    pub stage: usize,
+    /// When the stage began.
+    pub stage_began: Millis,
+    /// When its goal was reached.
+    pub reached: Option<Millis>,
+    /// Whether its gate was opened by a person.
+    pub approved: bool,
+    /// Whether all gates are open.
+    pub full: bool,
+    /// Since when it is paused.
+    pub paused: Option<Millis>,
+    /// Why it is paused, if not by the operator's wish.
+    pub pause_reasons: Vec<String>,
+    /// The hooks that ended, and whether well.
+    pub hooks: BTreeMap<HookPoint, bool>,
+    /// The exit of the last hook that failed, with the last lines of its output.
+    pub hook_failure: Option<String>,
+    /// Instances started.
+    pub started: u32,
+    /// Instances that failed.
+    pub failed: u32,
+    /// The first of them with their evidence.
+    pub failures: Vec<FailureNote>,
+    /// How many ends of each instance have been counted.
+    pub counted: BTreeMap<InstanceId, u32>,
+    /// Instances that run but were given up.
+    pub condemned: BTreeSet<InstanceId>,
+    /// When it last got on.
+    pub last_progress: Millis,
+    /// When it began.
+    pub began: Millis,
+    /// How long each finished stage took.
+    pub stage_times: Vec<Millis>,
+}
+
+/// Why a deployment is being undone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Undo {
+    /// The outcome first, then the causes.
+    pub reasons: Vec<String>,
+    /// Whether a person asked.
+    pub by_operator: bool,
+}
+
+/// How a deployment ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The deployment as it was at the end.
+    pub deployment: Active,
+    /// How.
+    pub state: DeploymentState,
+    /// Why.
+    pub reasons: Vec<String>,
+    /// When.
+    pub ended: Millis,
+}
+
+impl Active {
+    /// The stage that is being carried out; absent = all are done.
+    #[must_use]
+    pub fn current(&self) -> Option<&Stage> {
+        self.plan.stages.get(self.stage)
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn state(&self) -> DeploymentState {
+        match (self.paused, self.started, self.stage) {
+            (Some(_), _, _) => DeploymentState::Paused,
+            (None, 0, 0) => DeploymentState::Pending,
+            (None, _, _) => DeploymentState::InProgress,
+        }
+    }
+}
+
+impl Progress {
+    /// Takes one event. An event that cannot follow changes nothing and is an error.
+    pub fn apply(&mut self, event: &Event) -> Result<(), Illegal> {
+        let illegal = |why: &str| Illegal { event: event.what.kind().into(), why: why.into() };
+        let now = event.clock;
+        match &event.what {
+            What::DeploymentBegan { .. } => self.begin(event, &illegal)?,
+            What::TookOver { generation, .. } => self.generation = *generation,
+            What::StandbyEnded { .. } => self.standby = None,
+            What::DeploymentEnded { .. } => self.end(event, &illegal)?,
+            What::Intended { .. } | What::ActionFailed { .. } => {}
+            What::InstanceStarted { .. }
+            | What::InstancesStarted { .. }
+            | What::InstanceHealthy { .. }
+            | What::InstanceFailed(_)
+            | What::InstanceRetired { .. }
+            | What::InstancesRetired { .. }
+            | What::Routed { .. } => {
+                if let Some(active) = &mut self.active {
+                    active.instance_event(event);
+                }
+            }
+            What::UndoBegan { generation, .. } => {
+                self.generation = *generation;
+                let active = self.active.as_mut().ok_or_else(|| illegal("nothing is active"))?;
+                active.undo(event);
+            }
+            What::StageReached { .. }
+            | What::StageDone { .. }
+            | What::Approved { .. }
+            | What::Paused { .. }
+            | What::Resumed { .. }
+            | What::HookEnded { .. } => {
+                let active = self.active.as_mut().ok_or_else(|| illegal("nothing is active"))?;
+                active.step(event, &illegal)?;
+            }
+        }
+        self.clock = self.clock.max(now);
+        Ok(())
+    }
+
+    fn begin(&mut self, event: &Event, illegal: &dyn Fn(&str) -> Illegal) -> Result<(), Illegal> {
+        let What::DeploymentBegan { deployment, request, actor, plan, generation, .. } =
+            &event.what
+        else {
+            return Err(illegal("not a begin"));
+        };
+        if self.active.is_some() {
+            return Err(illegal("another deployment is active"));
+        }
+        self.deployments = *deployment;
+        self.generation = *generation;
+        self.active = Some(Active {
+            number: *deployment,
+            request: *request,
+            actor: actor.clone(),
+            plan: plan.clone(),
+            first_plan: plan.clone(),
+            undo: None,
+            stage: 0,
+            stage_began: event.clock,
+            reached: None,
+            approved: false,
+            full: false,
+            paused: None,
+            pause_reasons: Vec::new(),
+            hooks: BTreeMap::new(),
+            hook_failure: None,
+            started: 0,
+            failed: 0,
+            failures: Vec::new(),
+            counted: BTreeMap::new(),
+            condemned: BTreeSet::new(),
+            last_progress: event.clock,
+            began: event.clock,
+            stage_times: Vec::new(),
+        });
+        Ok(())
+    }
+
+    fn end(&mut self, event: &Event, illegal: &dyn Fn(&str) -> Illegal) -> Result<(), Illegal> {
+        let What::DeploymentEnded { state, reasons, serving, standby, needs_operator } =
+            &event.what
+        else {
+            return Err(illegal("not an end"));
+        };
+        let deployment = self.active.take().ok_or_else(|| illegal("nothing is active"))?;
+        self.serving = *serving;
+        self.standby = *standby;
+        self.needs_operator = *needs_operator;
+        let undone = deployment.undo.is_some();
+        self.up = serving.is_some() && (undone || deployment.request != DeploymentKind::Down);
+        if serving.is_some() {
+            let plan = &deployment.first_plan;
+            self.instances = if undone { plan.instances_before } else { plan.instances };
+        }
+        if deployment.request == DeploymentKind::Down && !undone {
+            // What was desired before is what `up` brings back.
+            self.instances = deployment.first_plan.instances_before;
+        }
+        let (state, reasons, ended) = (*state, reasons.clone(), event.clock);
+        self.last = Some(Outcome { deployment, state, reasons, ended });
+        Ok(())
+    }
+}
+
+impl Active {
+    fn instance_event(&mut self, event: &Event) {
+        self.last_progress = event.clock;
+        match &event.what {
+            What::InstanceStarted { instance, .. } => {
+                self.started += 1;
+                self.counted.remove(instance);
+                self.condemned.remove(instance);
+            }
+            What::InstancesStarted { instances } => self.started += instances.len() as u32,
+            What::InstanceFailed(note) => {
+                self.failed += 1;
+                self.counted.insert(note.instance, note.ends);
+                self.condemned.insert(note.instance);
+                if self.failures.len() < FAILURES_KEPT_MAX {
+                    self.failures.push(note.clone());
+                }
+            }
+            What::InstanceRetired { instance, .. } => {
+                self.counted.remove(instance);
+                self.condemned.remove(instance);
+            }
+            What::InstanceHealthy { .. } | What::InstancesRetired { .. } | What::Routed { .. } => {}
+            What::DeploymentBegan { .. }
+            | What::Intended { .. }
+            | What::ActionFailed { .. }
+            | What::StageReached { .. }
+            | What::StageDone { .. }
+            | What::Approved { .. }
+            | What::Paused { .. }
+            | What::Resumed { .. }
+            | What::HookEnded { .. }
+            | What::UndoBegan { .. }
+            | What::DeploymentEnded { .. }
+            | What::StandbyEnded { .. }
+            | What::TookOver { .. } => unreachable!("only events of instances and routes"),
+        }
+    }
+
+    fn undo(&mut self, event: &Event) {
+        let What::UndoBegan { reasons, by_operator, plan, .. } = &event.what else { return };
+        self.undo = Some(Undo { reasons: reasons.clone(), by_operator: *by_operator });
+        self.plan = plan.clone();
+        self.failed = 0;
+        self.counted.clear();
+        self.paused = None;
+        self.hooks.clear();
+        self.enter(0, event.clock);
+    }
+
+    fn enter(&mut self, stage: usize, now: Millis) {
+        self.stage = stage;
+        self.stage_began = now;
+        self.reached = None;
+        self.approved = false;
+        self.last_progress = now;
+    }
+
+    fn step(&mut self, event: &Event, illegal: &dyn Fn(&str) -> Illegal) -> Result<(), Illegal> {
+        let now = event.clock;
+        match &event.what {
+            What::StageReached { stage } if *stage == self.stage => {
+                self.reached = Some(now);
+                self.last_progress = now;
+            }
+            What::StageDone { stage } if *stage == self.stage => {
+                self.stage_times.push(Millis(now.0.saturating_sub(self.stage_began.0)));
+                self.enter(stage + 1, now);
+            }
+            What::Approved { stage, full, .. } if *stage == self.stage => {
+                self.approved = true;
+                self.full |= full;
+                self.last_progress = now;
+            }
+            What::Paused { reasons, .. } => {
+                self.paused = self.paused.or(Some(now));
+                self.pause_reasons.clone_from(reasons);
+            }
+            What::Resumed { .. } => {
+                // Time that was paused counts neither for a hold nor for a deadline.
+                let since = self.paused.take().ok_or_else(|| illegal("it is not paused"))?;
+                let lost = now.0.saturating_sub(since.0);
+                self.reached = self.reached.map(|at| Millis(at.0 + lost));
+                self.last_progress = now;
+                self.pause_reasons.clear();
+            }
+            What::HookEnded { hook, ok, detail } => {
+                self.hooks.insert(*hook, *ok);
+                if !ok {
+                    self.hook_failure = Some(detail.clone());
+                }
+                self.last_progress = now;
+            }
+            What::StageReached { .. } | What::StageDone { .. } | What::Approved { .. } => {
+                return Err(illegal("it is about another stage"));
+            }
+            What::DeploymentBegan { .. }
+            | What::Intended { .. }
+            | What::InstanceStarted { .. }
+            | What::InstancesStarted { .. }
+            | What::InstanceHealthy { .. }
+            | What::InstanceFailed(_)
+            | What::InstanceRetired { .. }
+            | What::InstancesRetired { .. }
+            | What::Routed { .. }
+            | What::ActionFailed { .. }
+            | What::UndoBegan { .. }
+            | What::DeploymentEnded { .. }
+            | What::StandbyEnded { .. }
+            | What::TookOver { .. } => unreachable!("only events of a stage"),
+        }
+        Ok(())
+    }
+}
+
+/// The failures of new instances that have not been counted yet.
+#[must_use]
+pub fn notices(active: &Active, observed: &Observed, now: Millis) -> Vec<FailureNote> {
+    let (Some(release), Some(stage)) = (active.plan.to, active.current()) else {
+        return Vec::new();
+    };
+    let Some(fleet) = observed.fleet(release) else { return Vec::new() };
+    let deadline = stage.pace.healthy_deadline;
+    let mut notes = Vec::new();
+    for slot in fleet.waiting_slots().chain(fleet.ended_slots()) {
+        let id = InstanceId { release, slot };
+        let Some(instance) = observed.get(id).filter(|seen| seen.started >= active.began) else {
+            continue;
+        };
+        let counted = active.counted.get(&id).copied();
+        let age = Millis(now.0.saturating_sub(instance.started.0));
+        let (ends, why) = match (&instance.health, instance.life) {
+            _ if instance.ends > counted.unwrap_or(0) => {
+                let how = instance.evidence.first().map_or("ended by itself", String::as_str);
+                (instance.ends, how.to_owned())
+            }
+            _ if counted.is_some() || instance.life == Life::Restarting => continue,
+            (Health::Unhealthy(reason), _) => (0, format!("is not healthy: {reason}")),
+            (Health::Starting, _) if age >= deadline => {
+                (0, format!("was not healthy {deadline} after its start"))
+            }
+            (Health::Starting | Health::Healthy(_), _) => continue,
+        };
+        notes.push(FailureNote { instance: id, ends, why, evidence: instance.evidence.clone() });
+    }
+    notes
+}

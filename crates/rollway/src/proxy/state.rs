@@ -1,0 +1,178 @@
+//! The files of the proxy: the tables that hold, kept so that a restart serves at once.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::table::ServiceTable;
+use crate::failure::{Failure, FailureKind};
+
+/// Version of the file's format.
+const FORMAT: u32 = 1;
+/// So many deleted services are remembered, to refuse what is late for them.
+const DELETED_MAX: usize = 1_000;
+
+/// Everything that outlives the process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// The tables by service.
+    pub services: BTreeMap<String, ServiceTable>,
+    /// The generation with which services were deleted.
+    #[serde(default)]
+    pub deleted: BTreeMap<String, u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Envelope {
+    format: u32,
+    sha256: String,
+    state: State,
+}
+
+impl State {
+    /// Remembers that a service was deleted.
+    pub fn delete(&mut self, service: &str, generation: u64) {
+        self.services.remove(service);
+        self.deleted.insert(service.to_owned(), generation);
+        while self.deleted.len() > DELETED_MAX {
+            self.deleted.pop_first();
+        }
+    }
+
+    /// Writes it, and keeps what was there before as `table.prev.json`.
+    pub fn save(&self, folder: &Path) -> Result<(), Failure> {
+        let envelope = Envelope { format: FORMAT, sha256: self.digest(), state: self.clone() };
+        let text = serde_json::to_vec_pretty(&envelope).expect("plain data becomes JSON");
+        let path = folder.join("table.json");
+        let previous = folder.join("table.prev.json");
+        // A second name for the same file: at no moment is there no table.json.
+        let _ = std::fs::remove_file(&previous);
+        match std::fs::hard_link(&path, &previous) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let doing = format!("could not keep {}", path.display());
+                return Err(Failure::because(FailureKind::NotDone, doing, error));
+            }
+        }
+        write(&path, &text)
+    }
+
+    /// Reads it. Damaged files are put aside, never written over, and told of as alarms.
+    pub fn load(folder: &Path) -> (Self, Vec<String>) {
+        let mut alarms = Vec::new();
+        for name in ["table.json", "table.prev.json"] {
+            let path = folder.join(name);
+            match Self::read(&path) {
+                Ok(Some(state)) => {
+                    if name != "table.json" && !alarms.is_empty() {
+                        alarms.push(format!("{name} is used instead, it is older"));
+                    }
+                    return (state, alarms);
+                }
+                Ok(None) => {}
+                Err(failure) => {
+                    let aside = put_aside(&path);
+                    alarms.push(format!("{}; it was kept as {aside}", failure.chain()));
+                }
+            }
+        }
+        if !alarms.is_empty() {
+            alarms.push("no readable table: no service is served until tables are applied".into());
+        }
+        (Self::default(), alarms)
+    }
+
+    fn read(path: &Path) -> Result<Option<Self>, Failure> {
+        let doing = || format!("could not read {}", path.display());
+        let damaged = |what: String| Failure::because(FailureKind::Damaged, doing(), what);
+        let text = match std::fs::read(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(damaged(error.to_string())),
+        };
+        let envelope: Envelope =
+            serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+        if envelope.format != FORMAT {
+            return Err(damaged(format!("format {}, not {FORMAT}", envelope.format)));
+        }
+        if envelope.sha256 != envelope.state.digest() {
+            return Err(damaged("its checksum is wrong".to_owned()));
+        }
+        let tables = envelope.state.services.values();
+        if let Some(problem) = tables.flat_map(ServiceTable::problems).next() {
+            return Err(damaged(problem.to_string()));
+        }
+        Ok(Some(envelope.state))
+    }
+
+    fn digest(&self) -> String {
+        let text = serde_json::to_vec(self).expect("plain data becomes JSON");
+        Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+fn put_aside(path: &Path) -> String {
+    let mut aside: PathBuf = path.to_owned();
+    let now = jiff::Timestamp::now().as_millisecond();
+    aside.set_extension(format!("damaged.{now}.json"));
+    match std::fs::rename(path, &aside) {
+        Ok(()) => aside.display().to_string(),
+        Err(error) => format!("{} ({error})", path.display()),
+    }
+}
+
+/// Replaces a file so that after a power cut the old or the new content is there, whole.
+pub fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    let attempt = || -> std::io::Result<()> {
+        let temporary = path.with_extension("new");
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true);
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        File::open(folder)?.sync_all()
+    };
+    attempt().map_err(|error| {
+        let doing = format!("could not write {}", path.display());
+        Failure::because(FailureKind::NotDone, doing, error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(generation: u64) -> State {
+        let table = ServiceTable::new("shop", generation, vec!["8080".into()], Vec::new());
+        State { services: [("shop".to_owned(), table)].into(), ..State::default() }
+    }
+
+    #[test]
+    fn a_damaged_file_gives_way_to_the_previous_one_and_is_kept() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        state(1).save(folder.path()).expect("saved");
+        state(2).save(folder.path()).expect("saved");
+        assert_eq!(State::load(folder.path()), (state(2), vec![]));
+        let path = folder.path().join("table.json");
+        let text = std::fs::read_to_string(&path).expect("it is there");
+        std::fs::write(&path, text.replace("\"generation\": 2", "\"generation\": 3")).expect("ok");
+        let (loaded, alarms) = State::load(folder.path());
+        assert_eq!(loaded, state(1));
+        assert!(alarms[0].contains("its checksum is wrong; it was kept as"), "{alarms:?}");
+        assert!(!path.exists());
+        std::fs::write(&path, "{").expect("ok");
+        std::fs::write(folder.path().join("table.prev.json"), "").expect("ok");
+        let (loaded, alarms) = State::load(folder.path());
+        assert_eq!(loaded, State::default());
+        assert!(alarms[2].starts_with("no readable table"), "{alarms:?}");
+    }
+}

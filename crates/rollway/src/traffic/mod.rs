@@ -1,0 +1,4 @@
+//! Routers put a split into effect.
+
+pub mod embedded;
+pub mod table;

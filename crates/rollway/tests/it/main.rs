@@ -1,0 +1,11 @@
+//! The whole of Rollway with real processes, real sockets and real load.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod crash;
+mod deploying;
+mod guards;
+mod machines;
+mod rollback;
+mod shop;
+mod world;
