@@ -51,7 +51,7 @@ pub async fn answer(
     let mut response = match request.uri().path() {
         "/healthz" => health(&shop),
         "/quit" => crash(&shop.witness, "quit"),
-        _ if shop.born.elapsed() < shop.flags.ready_after => not_ready(),
+        _ if !shop.ready.load(Ordering::Acquire) => not_ready(),
         "/ws" => websocket::answer(request, &shop),
         _ => misbehave_or_answer(request, &shop).await,
     };
@@ -82,7 +82,7 @@ fn health(shop: &Shop) -> Response<Answered> {
     if flags.never_healthy {
         return text(StatusCode::SERVICE_UNAVAILABLE, "never healthy, as told\n");
     }
-    if age < flags.ready_after {
+    if !shop.ready.load(Ordering::Acquire) {
         return not_ready();
     }
     if flags.unhealthy_after.is_some_and(|after| age >= after) {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,8 @@ pub struct Shop {
     pub flags: Flags,
     /// When the process started.
     pub born: Instant,
+    /// Whether it answers yet. The witness log has it first: nobody is served before that line.
+    pub ready: Arc<AtomicBool>,
     /// Requests that count for the error rate.
     pub served: AtomicU64,
     /// How the last requests ended.
@@ -117,17 +119,14 @@ async fn serve(flags: Flags, born: Instant, witness: Witness) -> Result<(), Stri
         }
     }
     let listener = listen(&flags).await?;
-    if !flags.never_healthy {
-        tokio::spawn(ready_after(
-            flags.ready_after.saturating_sub(born.elapsed()),
-            witness.clone(),
-        ));
-    }
+    let ready = Arc::new(AtomicBool::new(false));
+    become_ready(&flags, born, &witness, &ready).await;
     let (stop_sender, stop) = watch::channel(false);
     let (alive, mut all_gone) = mpsc::channel(1);
     let served = AtomicU64::new(0);
     let recent = Mutex::new(Recent::default());
-    let shop = Shop { flags, born, served, recent, witness: witness.clone(), stop, _alive: alive };
+    let shop =
+        Shop { flags, born, ready, served, recent, witness: witness.clone(), stop, _alive: alive };
     accept_until(&mut stops, &listener, &Arc::new(shop)).await;
     // The listener is closed before anything else: from here on nobody new is taken.
     drop(listener);
@@ -191,9 +190,18 @@ async fn answer_all(stream: TcpStream, shop: Arc<Shop>) {
     drop(connection.await);
 }
 
-async fn ready_after(after: Duration, witness: Witness) {
-    sleep(after).await;
-    witness.write("ready", &[]);
+/// Answers requests from now on, or from the time that it was told.
+async fn become_ready(flags: &Flags, born: Instant, witness: &Witness, ready: &Arc<AtomicBool>) {
+    let (ready, witness) = (Arc::clone(ready), witness.clone());
+    let (wait, healthy) = (flags.ready_after.saturating_sub(born.elapsed()), !flags.never_healthy);
+    let becoming = async move {
+        sleep(wait).await;
+        if healthy {
+            witness.write("ready", &[]);
+        }
+        ready.store(true, Ordering::Release);
+    };
+    if wait.is_zero() { becoming.await } else { drop(tokio::spawn(becoming)) }
 }
 
 async fn crash_after(after: Duration, witness: Witness) {

@@ -10,12 +10,12 @@ use axum::{Extension, Json, Router};
 use rollway_core::ids::{ReleaseNumber, ServiceName};
 use rollway_core::problem::{Problem, unknown};
 use rollway_core::view::{DeployArgs, VerbArgs};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::answer::Refused;
 use super::{Peer, Served};
-use crate::engine::{Refusal, Verb};
+use crate::engine::{HistoryReport, Refusal, Verb};
 
 type Answer<T> = Result<Json<T>, Refused>;
 
@@ -178,22 +178,16 @@ async fn verb(
     Ok(Json(served.engine.verb(&named(&service)?, *verb, args).await?))
 }
 
-async fn verify(State(served): State<Served>) -> Answer<serde_json::Value> {
+#[derive(Debug, Serialize)]
+struct Verified {
+    ok: bool,
+    #[serde(flatten)]
+    report: HistoryReport,
+}
+
+async fn verify(State(served): State<Served>) -> Answer<Verified> {
     let report = served.engine.store().verify().await?;
-    let services: Vec<_> = report
-        .services
-        .iter()
-        .map(|chain| {
-            let problem = chain.fault.as_ref();
-            json!({ "service": chain.name, "events": chain.whole, "problem": problem })
-        })
-        .collect();
-    Ok(Json(json!({
-        "ok": report.is_whole(),
-        "services": services,
-        "audit": report.audit,
-        "altered": report.rows,
-    })))
+    Ok(Json(Verified { ok: report.is_whole(), report }))
 }
 
 #[derive(Debug, Deserialize)]

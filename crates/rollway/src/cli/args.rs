@@ -104,7 +104,7 @@ pub enum Verb {
     Docs(DocsFlags),
     /// Check what would stop a deployment on this machine.
     Doctor,
-    /// Show a canary, a rollback, blue-green and rolling under load, with a service of its own.
+    /// Deploy versions of a small shop under load, and count what is lost.
     Demo(DemoFlags),
     /// Print completions for a shell.
     Completions(CompletionsFlags),

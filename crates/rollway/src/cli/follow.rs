@@ -99,12 +99,18 @@ async fn ask(ctx: &Context, service: &ServiceName, number: u64, after: u64) -> R
     let client = ctx.client();
     let wanted = Wanted { after, limit: EVENTS_MAX, wait_ms: POLL_WAIT_MS };
     let Events { mut events, .. } = client.events(service, wanted).await?;
-    events.retain(|event| event.deployment.is_none_or(|of| of == number));
     let service_view = client.service(service).await?;
     let deployment = match &service_view.deployment {
         Some(view) if view.number == number => view.clone(),
         Some(_) | None => client.deployment(service, number).await?,
     };
+    if deployment.state.is_terminal() && (events.len() as u64) < EVENTS_MAX {
+        // It may have ended after the events were asked for: the last ones are not missed.
+        let after = events.last().map_or(after, |event| event.seq);
+        let rest = client.events(service, Wanted { after, limit: EVENTS_MAX, wait_ms: 0 }).await?;
+        events.extend(rest.events);
+    }
+    events.retain(|event| event.deployment.is_none_or(|of| of == number));
     Ok(News { events, service: service_view, deployment })
 }
 

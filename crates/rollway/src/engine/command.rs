@@ -519,10 +519,12 @@ impl Actor {
         let by_number = number.and_then(|number| self.releases.get(&number));
         let mut numbers: Vec<_> = self.releases.keys().copied().collect();
         numbers.sort_unstable();
+        // Of several releases of one version the newest, and rather one that does not serve.
         let by_version = || {
-            numbers.iter().rev().filter_map(|n| self.releases.get(n)).find(|release| {
-                release.version.as_str() == to && Some(release.number) != progress.serving
-            })
+            let newest_first = numbers.iter().rev().filter_map(|n| self.releases.get(n));
+            let of_version: Vec<_> = newest_first.filter(|r| r.version.as_str() == to).collect();
+            let other = of_version.iter().find(|r| Some(r.number) != progress.serving);
+            other.or(of_version.first()).copied()
         };
         let Some(release) = by_number.or_else(by_version).cloned() else {
             let known: BTreeMap<_, _> = self.releases.iter().collect();
@@ -536,7 +538,7 @@ impl Actor {
             return Err(Problem::new("--to", what).hint("give a number such as r3").into());
         };
         if progress.serving == Some(release.number) && progress.up {
-            let what = format!("{} serves already", release.number);
+            let what = format!("{} ({}) serves already", release.number, release.version);
             return Err(Problem::new("--to", what).into());
         }
         Ok(release)

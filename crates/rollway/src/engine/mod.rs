@@ -35,6 +35,7 @@ use crate::driver::Driver;
 use crate::driver::null::NullDriver;
 use crate::driver::process::ProcessDriver;
 use crate::failure::{Failure, FailureKind};
+pub use crate::store::HistoryReport;
 use crate::store::{Store, lock};
 use crate::traffic::embedded::EmbeddedProxy;
 

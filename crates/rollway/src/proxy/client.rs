@@ -22,6 +22,8 @@ pub enum Phase {
     Head = 1,
     /// A request is on its way.
     Busy = 2,
+    /// Accepted, and nothing was read yet.
+    Fresh = 3,
 }
 
 /// What its connection is told from outside.
@@ -29,7 +31,8 @@ pub enum Phase {
 pub enum Order {
     /// Go on.
     None,
-    /// Finish what is on its way, then close.
+    /// Finish what is on its way, then close. A client that may be sending its next request just
+    /// now gets that answered, too: closing under it would lose it.
     Finish,
     /// Close now.
     Close,
@@ -50,6 +53,7 @@ pub struct Client {
     idle_seconds: AtomicU32,
     requests: AtomicU32,
     upgraded: AtomicBool,
+    http2: AtomicBool,
     order: AtomicU8,
     waker: AtomicWaker,
 }
@@ -58,6 +62,9 @@ pub struct Client {
 const HEAD_SECONDS_MAX: u32 = 10;
 /// Idle connections are closed after this until a request has told which service they want.
 const IDLE_SECONDS_FIRST: u32 = 75;
+/// A connection that is to finish is closed when it has been quiet for longer than this: a request
+/// that was sent before the client could know is read by then.
+const LINGER_SECONDS: u32 = 1;
 
 impl Client {
     /// A connection that was just accepted.
@@ -73,11 +80,12 @@ impl Client {
             listener,
             forwarded_for: forwarded_for.clone(),
             forwarded: plain(format!("for={quoted};proto={proto}")).clone(),
-            phase: AtomicU8::new(Phase::Head as u8),
+            phase: AtomicU8::new(Phase::Fresh as u8),
             since: AtomicU32::new(worker::now_seconds()),
             idle_seconds: AtomicU32::new(IDLE_SECONDS_FIRST),
             requests: AtomicU32::new(0),
             upgraded: AtomicBool::new(false),
+            http2: AtomicBool::new(false),
             order: AtomicU8::new(Order::None as u8),
             waker: AtomicWaker::new(),
         }
@@ -115,18 +123,40 @@ impl Client {
         self.upgraded.load(Relaxed)
     }
 
+    /// It speaks HTTP/2, which can say that it is about to close.
+    pub fn speaks_http2(&self) {
+        self.http2.store(true, Relaxed);
+    }
+
+    /// Whether a request is on its way.
+    pub fn is_busy(&self) -> bool {
+        self.requests.load(Relaxed) > 0
+    }
+
+    /// Whether the next answer is to be the last.
+    pub fn is_finishing(&self) -> bool {
+        self.order.load(Acquire) >= Order::Finish as u8
+    }
+
     /// Tells it to end if it has done nothing for too long.
     pub fn check_time(&self, now: u32) {
-        if self.requests.load(Relaxed) > 0 || self.is_upgraded() {
+        if self.is_busy() || self.is_upgraded() {
             return;
         }
         let quiet = now.saturating_sub(self.since.load(Relaxed));
-        if self.phase.load(Relaxed) == Phase::Head as u8 {
-            if quiet > HEAD_SECONDS_MAX {
-                self.order(Order::Close);
-            }
-        } else if quiet > self.idle_seconds.load(Relaxed) {
-            self.order(Order::Finish);
+        let phase = self.phase.load(Relaxed);
+        let in_head = phase == Phase::Head as u8;
+        let quiet_max = match in_head || phase == Phase::Fresh as u8 {
+            true => HEAD_SECONDS_MAX,
+            false => self.idle_seconds.load(Relaxed),
+        };
+        let lingered = self.is_finishing() && !in_head && quiet > LINGER_SECONDS;
+        if quiet <= quiet_max && !lingered {
+            return;
+        }
+        match self.http2.load(Relaxed) {
+            true => self.order(Order::Finish),
+            false => self.order(Order::Close),
         }
     }
 

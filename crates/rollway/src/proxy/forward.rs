@@ -51,11 +51,16 @@ pub async fn handle(
     client: Arc<Client>,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Infallible> {
-    let busy = Busy::begin(client);
-    Ok(match begin(busy, request) {
+    let http1 = request.version() <= http::Version::HTTP_11;
+    let busy = Busy::begin(Arc::clone(&client));
+    let mut response = match begin(busy, request) {
         Ok((mut ask, request)) => ask.run(&mut Some(request)).await,
         Err(refusal) => refusal.response(),
-    })
+    };
+    if http1 && client.is_finishing() && !client.is_upgraded() {
+        response.headers_mut().insert(header::CONNECTION, http::HeaderValue::from_static("close"));
+    }
+    Ok(response)
 }
 
 /// Finds the service, and makes the request one for an instance.

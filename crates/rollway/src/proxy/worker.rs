@@ -278,7 +278,7 @@ async fn sniff(stream: &mut TcpStream, client: &Client) -> Option<(Vec<u8>, bool
     loop {
         let mut piece = ReadBuf::new(&mut buffer);
         let read = std::future::poll_fn(|cx| {
-            if client.ordered(cx.waker()) != Order::None {
+            if client.ordered(cx.waker()) == Order::Close {
                 return Poll::Ready(None);
             }
             std::pin::Pin::new(&mut *stream).poll_read(cx, &mut piece).map(Result::ok)
@@ -304,6 +304,7 @@ where
         service_fn(move |request| forward::handle(Arc::clone(&client), request))
     };
     if is_http2 {
+        client.speaks_http2();
         let io = TokioIo::new(Guarded::http2(stream, first, Arc::clone(&client)));
         let mut connection = std::pin::pin!(http2_settings().serve_connection(io, service));
         let mut told = false;
@@ -327,7 +328,8 @@ where
     std::future::poll_fn(|cx| {
         match client.ordered(cx.waker()) {
             Order::Close => return Poll::Ready(()),
-            Order::Finish if !told => {
+            // One that waits for its next request goes on waiting: see `Client::check_time`.
+            Order::Finish if !told && client.is_busy() => {
                 told = true;
                 connection.as_mut().graceful_shutdown();
             }

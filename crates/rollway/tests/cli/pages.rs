@@ -4,7 +4,7 @@ use expect_test::{expect, expect_file};
 
 use crate::support::World;
 
-const VERBS: [&str; 26] = [
+const VERBS: [&str; 27] = [
     "deploy",
     "plan",
     "status",
@@ -27,6 +27,7 @@ const VERBS: [&str; 26] = [
     "init",
     "docs",
     "doctor",
+    "demo",
     "completions",
     "serve",
     "shutdown",

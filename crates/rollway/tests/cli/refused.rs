@@ -91,7 +91,10 @@ fn what_is_refused_is_said_and_changes_nothing() {
     world.write("rollway.yaml", format!("{good}{CANARY}"));
     world.done(&["deploy", "--version", "v2", "--detach"]);
     wait_until("it waits for approval", || {
-        world.run(&["status", "shop"]).stdout.contains("promote")
+        let said = world.run(&["status", "shop", "--json"]);
+        let view: Option<ServiceView> = serde_json::from_str(&said.stdout).ok();
+        let waiting = view.and_then(|view| view.deployment).and_then(|view| view.waiting);
+        waiting.is_some_and(|waiting| waiting.what.contains("promote"))
     });
     refused("a second deployment", &["deploy", "--version", "v3"]);
     refused("a resumption of what is not paused", &["resume"]);

@@ -136,7 +136,7 @@ async fn what_serves_keeps_its_processes_when_the_control_plane_is_killed() {
     let view = world.wait("six ready", |view| view.instances_ready == 6).await;
     assert_eq!(view.deployment.unwrap().state, DeploymentState::Completed);
     assert_eq!((world.pids(1).await, world.proxy_pid().await), (pids, proxy));
-    assert_none_lost(&load.stop().await);
+    world.none_lost(load).await;
     world.assert_started_once();
     world.verify_history().await;
     world.ends_in_order().await;
@@ -162,7 +162,7 @@ async fn a_rollback_survives_a_kill_of_the_control_plane() {
         world.ended_as(number, DeploymentState::RolledBack).await;
         assert_eq!((world.pids(1).await, world.shops().len()), (pids.clone(), 3));
     }
-    assert_none_lost(&load.stop().await);
+    world.none_lost(load).await;
     world.verify_history().await;
     world.ends_in_order().await;
 }

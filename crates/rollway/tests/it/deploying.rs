@@ -31,7 +31,7 @@ async fn the_first_deployment_serves_and_nothing_is_left_at_the_end() {
     let view = world.view().await;
     assert_eq!((serving(&view), view.instances_ready), ("v1".into(), 2));
     world.wait_until("some answers", || load.snapshot().of_version("v1") > 100).await;
-    assert_none_lost(&load.stop().await);
+    world.none_lost(load).await;
     world.verify_history().await;
     world.assert_started_once();
     world.ends_in_order().await;
@@ -80,7 +80,7 @@ async fn promote_in_full_opens_all_gates() {
     world.waits_for("one").await;
     world.verb("promote", VerbArgs { full: true, ..VerbArgs::default() }).await;
     world.completed(number).await;
-    assert_none_lost(&load.stop().await);
+    world.none_lost(load).await;
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn blue_green_waits_for_promote_and_shows_a_preview() {
     assert_eq!(serving(&view), "v2");
     world.wait("v1 to be retired", |view| view.arms.len() == 1).await;
     assert!(crate::world::fetch(preview, "/").await.is_err(), "the preview is still there");
-    assert_none_lost(&load.stop().await);
+    world.none_lost(load).await;
     world.assert_started_once();
     world.ends_in_order().await;
 }
@@ -141,7 +141,7 @@ async fn rolling_starts_first_and_never_runs_more_than_allowed() {
     world.roll_out(&shop, "v1").await;
     let load = world.load(RATE);
     world.roll_out(&shop, "v2").await;
-    assert_none_lost(&load.stop().await);
+    world.none_lost(load).await;
     assert_eq!(most_and_least(&world, 4), (5, 4));
     world.assert_started_once();
     world.ends_in_order().await;
@@ -154,7 +154,7 @@ async fn rolling_stops_first_and_never_runs_fewer_than_allowed() {
     world.roll_out(&shop, "v1").await;
     let load = world.load(RATE);
     world.roll_out(&shop, "v2").await;
-    assert_none_lost(&load.stop().await);
+    world.none_lost(load).await;
     assert_eq!(most_and_least(&world, 4), (4, 3));
     world.assert_started_once();
     world.ends_in_order().await;
@@ -220,7 +220,7 @@ async fn scale_changes_the_number_and_keeps_the_rest() {
     let one = world.pids(1).await;
     assert_eq!((one.len(), world.shops().len()), (1, 1));
     assert!(five.contains(&one[0]));
-    assert_none_lost(&load.stop().await);
+    world.none_lost(load).await;
     world.assert_started_once();
     world.ends_in_order().await;
 }
@@ -237,7 +237,7 @@ async fn restart_gives_fresh_instances_of_the_same_version() {
         (serving(&view), view.serving.map(|release| release.number)),
         ("v1".into(), Some(2))
     );
-    assert_none_lost(&load.stop().await);
+    world.none_lost(load).await;
     assert_eq!(world.witnessed().iter().filter(|one| one.event == "start").count(), 6);
     world.ends_in_order().await;
 }
@@ -258,7 +258,7 @@ async fn down_and_up_bring_back_what_was() {
     assert_eq!((view.desired.as_str(), view.instances_ready), ("up", 2));
     let load = world.load(RATE);
     world.wait_until("requests", || load.snapshot().finished > 100).await;
-    assert_none_lost(&load.stop().await);
+    world.none_lost(load).await;
     world.ends_in_order().await;
 }
 
@@ -278,6 +278,6 @@ async fn rollback_brings_back_an_earlier_release_exactly() {
     let number = world.verb("rollback", VerbArgs::default()).await;
     world.completed(number).await;
     assert_eq!(serving(&world.view().await), "v3");
-    assert_none_lost(&load.stop().await);
+    world.none_lost(load).await;
     world.ends_in_order().await;
 }

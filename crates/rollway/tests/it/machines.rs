@@ -83,7 +83,7 @@ async fn the_proxy_serves_on_while_both_it_and_the_control_plane_come_back() {
     answers_again(&world).await;
     let load = world.load(RATE);
     world.wait_until("requests", || load.snapshot().finished >= 100).await;
-    assert_none_lost(&load.stop().await);
+    world.none_lost(load).await;
     assert_eq!(world.pids(1).await, pids);
     world.ends_in_order().await;
 }
@@ -101,7 +101,7 @@ async fn after_a_reboot_serving_again_brings_the_service_back_by_itself() {
     answers_again(&world).await;
     let load = world.load(RATE);
     world.wait_until("requests", || load.snapshot().finished >= 100).await;
-    assert_none_lost(&load.stop().await);
+    world.none_lost(load).await;
     assert_eq!(world.shops().len(), 3);
     assert!(world.events().await.len() > generation_before);
     world.verify_history().await;
@@ -172,6 +172,6 @@ async fn a_killed_shim_costs_nothing_and_its_instance_can_still_be_stopped() {
     world.wait_until("requests", || load.snapshot().since(&before).finished >= 100).await;
     world.roll_out(&Shop::new(2, "rolling"), "v2").await;
     assert_eq!(world.shops().len(), 2);
-    assert_none_lost(&load.stop().await);
+    world.none_lost(load).await;
     world.ends_in_order().await;
 }

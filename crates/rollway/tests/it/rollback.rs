@@ -35,7 +35,7 @@ async fn fails_and_goes_back(strategy: &str, flags: &str, update: &str) -> (Worl
     }
     let before = load.snapshot();
     world.wait_until("requests", || load.snapshot().since(&before).finished >= 50).await;
-    assert_none_lost(&load.stop().await);
+    world.none_lost(load).await;
     world.verify_history().await;
     (world, ended)
 }
@@ -88,7 +88,7 @@ async fn an_instance_that_opens_no_port_misses_its_healthy_deadline() {
     let ended = world.ended_as(number, DeploymentState::RolledBack).await;
     assert!(began.elapsed() >= Duration::from_secs(1));
     assert!(said(&ended).contains("was not healthy 1s after its start"), "{}", said(&ended));
-    assert_none_lost(&load.stop().await);
+    world.none_lost(load).await;
     world.ends_in_order().await;
 }
 
@@ -127,7 +127,7 @@ async fn some_failures_are_allowed_and_replaced() {
     assert_eq!((done.instances_failed, done.failures.len()), (1, 1), "{:#?}", done.failures);
     assert!(done.failures[0].why.contains("exited with code 3"), "{:#?}", done.failures);
     assert_eq!(world.view().await.instances_ready, 4);
-    assert_none_lost(&load.stop().await);
+    world.none_lost(load).await;
     world.ends_in_order().await;
 }
 
@@ -156,7 +156,7 @@ async fn a_hook_that_fails_rolls_back() {
         assert_eq!(std::fs::read_to_string(&told).unwrap(), "on_rollback\n");
         assert_eq!(world.pids(1).await, old, "{point}");
         assert_eq!(world.shops().len(), 2);
-        assert_none_lost(&load.stop().await);
+        world.none_lost(load).await;
         world.ends_in_order().await;
     }
 }
@@ -202,7 +202,7 @@ async fn an_abort_in_the_middle_of_the_starts_leaves_the_old_version_alone() {
     let after = starts(&world);
     assert_eq!((world.pids(1).await, world.shops().len()), (old, 3));
     assert_eq!(starts(&world), after);
-    assert_none_lost(&load.stop().await);
+    world.none_lost(load).await;
     world.ends_in_order().await;
 }
 
@@ -243,7 +243,7 @@ async fn without_automatic_rollback_a_failure_pauses_for_the_operator() {
     assert_eq!(world.view().await.serving.unwrap().version, "v1");
     world.verb("abort", VerbArgs::default()).await;
     world.ended_as(number, DeploymentState::RolledBack).await;
-    assert_none_lost(&load.stop().await);
+    world.none_lost(load).await;
     world.ends_in_order().await;
 }
 
@@ -264,6 +264,6 @@ async fn a_pause_stops_where_it_is_and_resume_goes_on() {
     assert_eq!(view.arms.iter().map(|arm| arm.weight).collect::<Vec<_>>(), [50, 50]);
     world.verb("resume", VerbArgs::default()).await;
     world.completed(number).await;
-    assert_none_lost(&load.stop().await);
+    world.none_lost(load).await;
     world.ends_in_order().await;
 }

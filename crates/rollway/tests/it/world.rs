@@ -361,10 +361,17 @@ impl World {
     pub async fn verify_history(&self) {
         let report: Value = self.get("/v1/history/verify").await.unwrap();
         assert_eq!(report["ok"], true, "{report:#}");
-        assert!(report["services"][0]["events"].as_u64() > Some(0), "{report:#}");
+        assert!(report["services"][0]["whole"].as_u64() > Some(0), "{report:#}");
     }
 
     // ---- requests to the shop ----
+
+    /// Ends a load when it has made enough requests to say something; none may have failed.
+    pub async fn none_lost(&self, load: Load) {
+        let enough = || load.snapshot().finished >= REQUESTS_MIN;
+        self.wait_until("the load has made some requests", enough).await;
+        assert_none_lost(&load.stop().await);
+    }
 
     /// Open-loop load on the shop until stopped.
     pub fn load(&self, rate: u32) -> Load {
@@ -483,11 +490,14 @@ impl Drop for World {
     }
 }
 
+/// Fewer requests say nothing.
+const REQUESTS_MIN: u64 = 20;
+
 /// No request may have failed, and enough must have been made to say so.
 pub fn assert_none_lost(report: &Report) {
     let (summary, failures) = (report.summary(), &report.failures);
     assert_eq!(report.tally.failed(), 0, "{summary}\n{failures:#?}");
-    assert!(report.tally.finished > 10, "too few requests to say anything: {summary}");
+    assert!(report.tally.finished >= REQUESTS_MIN, "too few requests to say anything: {summary}");
 }
 
 /// One request on a connection of its own: the status, and the body as text.

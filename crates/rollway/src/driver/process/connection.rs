@@ -56,6 +56,12 @@ impl Handle {
         answered.await.ok()
     }
 
+    /// Tells those who wait that the shim is gone; said only when nobody finds this any more, or
+    /// they would find it again and again.
+    pub fn has_gone(&self) {
+        self.gone.cancel();
+    }
+
     /// Waits until a shim that is ending is gone, and not longer than that takes.
     pub async fn gone_soon(&self) {
         let _ = timeout(LEAVING_WAIT_MAX, self.gone.cancelled()).await;
@@ -152,7 +158,6 @@ impl Connection {
         if let Some(child) = self.child.take() {
             reap(child).await;
         }
-        self.handle.gone.cancel();
     }
 
     async fn converse(&mut self, tell: &impl Fn()) {

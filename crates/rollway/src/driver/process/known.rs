@@ -134,6 +134,7 @@ impl Shared {
             if end.run_until_cancelled(gone).await.is_some() {
                 shared.shim_is_gone(&key, &ours, &folder);
             }
+            ours.has_gone();
         });
         handle
     }

@@ -35,6 +35,9 @@ mod tests {
         assert_eq!(parse("SIGTERM"), Ok(Signal::TERM));
         assert_eq!(parse("INT"), Ok(Signal::INT));
         let error = parse("SIGTREM").expect_err("there is no such signal");
-        assert!(error.starts_with("unknown stop_signal \"SIGTREM\"; known: SIGABRT,"), "{error}");
+        assert!(
+            error.starts_with("unknown stop_signal \"SIGTREM\"; known: SIGTERM, SIGABRT,"),
+            "{error}"
+        );
     }
 }
