@@ -48,7 +48,23 @@ pub(super) struct Detail {
     pub incarnation: String,
     pub restarts: u32,
     pub reason: Option<String>,
-    pub probes: Option<AbortHandle>,
+    pub probing: Option<Probing>,
+}
+
+/// The task that probes an instance now; what an earlier one still says is not heard any more.
+#[derive(Debug, Clone)]
+pub(super) struct Probing {
+    pub number: u64,
+    pub task: AbortHandle,
+}
+
+impl Detail {
+    /// Ends the probing.
+    pub fn stop_probing(&mut self) {
+        if let Some(probing) = self.probing.take() {
+            probing.task.abort();
+        }
+    }
 }
 
 /// One service's loop and all that it knows.
@@ -63,6 +79,8 @@ pub(super) struct Actor {
     pub waiting: Option<Waiting>,
     pub revision: u64,
     pub starts_under_way: u32,
+    /// How many tasks have probed so far.
+    pub probings: u64,
     /// Answers that wait until no start of an older generation is under way.
     pub fenced: Vec<oneshot::Sender<()>>,
     /// Answers that wait for a split to be in effect.
@@ -102,6 +120,7 @@ impl Actor {
             waiting: None,
             revision: 0,
             starts_under_way: 0,
+            probings: 0,
             fenced: Vec::new(),
             switched: Vec::new(),
             snapshot: None,
@@ -143,9 +162,7 @@ impl Actor {
                 self.outcome(outcome);
             }
         }
-        for detail in self.details.values() {
-            detail.probes.iter().for_each(AbortHandle::abort);
-        }
+        self.details.values_mut().for_each(Detail::stop_probing);
     }
 
     /// Decides and acts until there is nothing to do; says when to look again.
@@ -484,9 +501,11 @@ impl Actor {
         if other || !runs {
             // Another process must prove itself anew.
             instance.health = Health::Starting;
+            detail.stop_probing();
         }
+        let unprobed = detail.probing.is_none();
         self.observed.put(one.instance, instance);
-        if runs && other {
+        if runs && unprobed {
             self.probe(one.instance, false);
         }
     }

@@ -11,7 +11,7 @@ use rollway_core::template::{self, Values};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::actor::Actor;
+use super::actor::{Actor, Probing};
 use super::clock::Clock;
 use super::outcome::Outcome;
 use super::perform::launch;
@@ -23,30 +23,35 @@ impl Actor {
     pub fn probe(&mut self, id: InstanceId, trusted: bool) {
         let Some(release) = self.releases.get(&id.release).cloned() else { return };
         let Some(detail) = self.details.get_mut(&id) else { return };
-        if let Some(before) = detail.probes.take() {
-            before.abort();
-        }
+        detail.stop_probing();
         let now = self.journal.clock.now();
         if release.spec.health.is_empty() {
-            self.observed.change(id, |instance| instance.health = Health::Healthy(now));
+            self.observed.change(id, |instance| {
+                if !matches!(instance.health, Health::Healthy(_)) {
+                    instance.health = Health::Healthy(now);
+                }
+            });
             return;
         }
-        let task = Probing {
+        self.probings += 1;
+        let number = self.probings;
+        let task = Task {
             id,
-            incarnation: detail.incarnation.clone(),
+            number,
             address: detail.address,
             release,
             clock: self.journal.clock.clone(),
             outcomes: self.outcomes.clone(),
             driver: Arc::clone(&self.shared.process),
         };
-        detail.probes = Some(tokio::spawn(task.run(trusted)).abort_handle());
+        let task = tokio::spawn(task.run(trusted)).abort_handle();
+        detail.probing = Some(Probing { number, task });
     }
 }
 
-struct Probing {
+struct Task {
     id: InstanceId,
-    incarnation: String,
+    number: u64,
     address: Option<std::net::SocketAddr>,
     release: Arc<Release>,
     clock: Clock,
@@ -68,7 +73,7 @@ struct One {
     reason: String,
 }
 
-impl Probing {
+impl Task {
     async fn run(self, trusted: bool) {
         let launch = launch(&self.release, self.id, std::collections::BTreeMap::new());
         let subject = probe::Subject {
@@ -109,7 +114,7 @@ impl Probing {
                 false => self.evidence(reason.clone()).await,
             };
             told_reason = reason;
-            let outcome = Outcome::Health(self.id, self.incarnation.clone(), health, evidence);
+            let outcome = Outcome::Health(self.id, self.number, health, evidence);
             if self.outcomes.send(outcome).await.is_err() {
                 return;
             }

@@ -29,8 +29,8 @@ pub(super) enum Outcome {
     Hook(HookPoint, bool, String),
     /// An observation, and the turn at which it was asked for.
     Seen(Result<Vec<SeenInstance>, Failure>, u64),
-    /// A verdict about one incarnation, with the evidence if it is not a good one.
-    Health(InstanceId, String, Health, Vec<String>),
+    /// A verdict, by the number of the task that found it, with the evidence if it is not good.
+    Health(InstanceId, u64, Health, Vec<String>),
 }
 
 impl Actor {
@@ -51,11 +51,12 @@ impl Actor {
                 self.journal.push(What::HookEnded { hook, ok, detail });
             }
             Outcome::Seen(seen, asked) => self.seen(seen, asked),
-            Outcome::Health(id, incarnation, health, evidence) => {
-                if self.details.get(&id).is_some_and(|known| known.incarnation == incarnation) {
+            Outcome::Health(id, number, health, evidence) => {
+                let probing = self.details.get(&id).and_then(|known| known.probing.as_ref());
+                if probing.is_some_and(|probing| probing.number == number) {
                     self.health(id, health, evidence);
                 }
-                // Else it is about a process that is not there any more.
+                // Else it is about a process, or of a task, that is not there any more.
             }
         }
     }
@@ -124,10 +125,8 @@ impl Actor {
             Ok(Ensured::Added | Ensured::Updated | Ensured::NotNeeded) => {
                 self.touch(id);
                 self.observed.remove(id);
-                if let Some(detail) = self.details.remove(&id)
-                    && let Some(probes) = detail.probes
-                {
-                    probes.abort();
+                if let Some(mut detail) = self.details.remove(&id) {
+                    detail.stop_probing();
                 }
                 self.journal.push(What::InstanceRetired { instance: id, cut });
             }
