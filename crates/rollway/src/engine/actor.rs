@@ -402,6 +402,7 @@ impl Actor {
             ..Extra::default()
         };
         self.journal.commit(extra).await;
+        self.journal.ended.send_replace(self.journal.progress.deployments);
         for (_, answer) in self.switched.drain(..) {
             let _ = answer.send(());
         }

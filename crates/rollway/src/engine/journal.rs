@@ -28,6 +28,8 @@ pub(super) struct Journal {
     pub last_seq: u64,
     /// Tells readers that there is more to read.
     pub seq: watch::Sender<u64>,
+    /// Tells readers the number of the last deployment that has ended.
+    pub ended: watch::Sender<u64>,
     /// Set while writes fail: nothing is begun, nothing goes on.
     pub alarm: watch::Sender<Option<String>>,
     pending: Vec<(Option<u64>, Event)>,
@@ -48,8 +50,10 @@ impl Journal {
     pub fn new(store: Arc<Store>, service: ServiceName, clock: Clock, progress: Progress) -> Self {
         let (seq, _) = watch::channel(0);
         let (alarm, _) = watch::channel(None);
+        let under_way = u64::from(progress.active.is_some());
+        let (ended, _) = watch::channel(progress.deployments.saturating_sub(under_way));
         let pending = Vec::new();
-        Self { store, service, clock, progress, last_seq: 0, seq, alarm, pending }
+        Self { store, service, clock, progress, last_seq: 0, seq, ended, alarm, pending }
     }
 
     /// Notes an event; it is durable only after `commit`.
