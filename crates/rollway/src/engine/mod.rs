@@ -8,7 +8,6 @@ mod hooks;
 mod intake;
 mod journal;
 mod number;
-mod outcome;
 mod perform;
 mod prune;
 mod recover;
@@ -29,7 +28,8 @@ use rollway_core::view::{
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use command::Command;
-pub use command::{Refusal, Verb};
+pub use command::Refusal;
+pub use rollway_core::engine::Verb;
 
 use crate::driver::Driver;
 use crate::driver::null::NullDriver;
@@ -324,7 +324,9 @@ impl Engine {
     }
 }
 
-fn launch((actor, outcomes): (actor::Actor, mpsc::Receiver<outcome::Outcome>)) -> Handle {
+fn launch(
+    (actor, outcomes): (actor::Actor, mpsc::Receiver<rollway_core::engine::Input>),
+) -> Handle {
     let (commands, receiver) = mpsc::channel(actor::COMMANDS_MAX);
     let (seq, alarm) = (actor.journal.seq.subscribe(), actor.journal.alarm.subscribe());
     tokio::spawn(actor.run(actor::Mailboxes { commands: receiver, outcomes }));
