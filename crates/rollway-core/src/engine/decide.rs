@@ -39,6 +39,7 @@ impl Engine {
         self.now = now;
         self.end_standby();
         self.note_failures();
+        self.look_at_doubts();
         let next = match self.decision() {
             None => self.rest(None),
             Some((Decision::Wait(waiting), wake)) => {
@@ -91,6 +92,8 @@ impl Engine {
     fn rest(&mut self, until: Option<Millis>) -> Next {
         self.flush();
         self.answer_fenced();
+        let look = (!self.doubts.is_empty()).then_some(self.look_after);
+        let until = until.into_iter().chain(look).min();
         let idle = Millis(self.now.0 + IDLE.0);
         Next::At(until.map_or(idle, |until| until.max(Millis(self.now.0 + 1)).min(idle)))
     }
@@ -164,6 +167,13 @@ impl Engine {
     /// that failed is tried again with growing waits: neither is a hot loop.
     fn paced(&mut self, mut actions: Vec<Action>) -> Next {
         let now = self.now;
+        actions.retain_mut(|action| match action {
+            Action::Start(ids) | Action::Retire(ids) => {
+                ids.retain(|id| !self.doubts.contains_key(id));
+                !ids.is_empty()
+            }
+            Action::Route(_) | Action::Hook(_) => true,
+        });
         actions.retain(|action| now >= self.route_after || !matches!(action, Action::Route(_)));
         let starts = |action: &Action| matches!(action, Action::Start(_));
         if self.progress.active.is_none() && actions.iter().any(starts) {
@@ -216,7 +226,7 @@ impl Engine {
     }
 
     fn route(&mut self, route: Route) {
-        self.observed.routing = true;
+        self.observed.send_route(&route);
         self.revision += 1;
         self.effects.push(Effect::Route(route, self.progress.generation, self.revision));
     }
@@ -234,6 +244,7 @@ impl Engine {
                 return;
             }
         };
+        self.hook_of = self.progress.active.as_ref().map(|one| (one.number, one.undo.is_some()));
         self.observed.hooking = Some(point);
         self.effects.push(Effect::Hook(point, release, deployment));
     }

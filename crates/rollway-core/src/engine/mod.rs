@@ -138,6 +138,15 @@ pub enum Trust {
     Proven,
 }
 
+/// What is not known of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    /// Whether it was started.
+    Start,
+    /// Whether it is being stopped, or has been.
+    Stop,
+}
+
 /// How hard an append is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tries {
@@ -243,6 +252,11 @@ pub struct Engine {
     turn: u64,
     /// When a start or an end of an instance was taken note of.
     touched: BTreeMap<InstanceId, u64>,
+    /// Calls that nobody knows the outcome of: nothing is done to these before they are observed.
+    doubts: BTreeMap<InstanceId, Doubt>,
+    look_after: Millis,
+    /// The deployment that the hook under way belongs to, and whether to its undo.
+    hook_of: Option<(u64, bool)>,
     /// Routes that fail are tried again with growing waits.
     route_after: Millis,
     route_wait: u64,
@@ -275,6 +289,9 @@ impl Engine {
             switched: Vec::new(),
             turn: 0,
             touched: BTreeMap::new(),
+            doubts: BTreeMap::new(),
+            look_after: Millis::ZERO,
+            hook_of: None,
             route_after: Millis::ZERO,
             route_wait: ROUTE_MS.0,
             heal_after: Millis::ZERO,

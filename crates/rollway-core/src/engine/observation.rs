@@ -2,18 +2,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Effect, Engine, Failed, Trust};
+use super::{Doubt, Effect, Engine, Failed, Trust};
 use crate::ids::{InstanceId, ReleaseNumber};
 use crate::observed::{Health, Instance, Life};
 use crate::seen::{self, SeenInstance};
 use crate::units::Millis;
 
+/// While something is in doubt, the driver is asked this often.
+const LOOK_MS: u64 = 1000;
 /// So many starts and ends are remembered against late observations.
 const TOUCHED_MAX: usize = 10_000;
 
 impl Engine {
+    /// What is in doubt is looked at until it is seen.
+    pub(super) fn look_at_doubts(&mut self) {
+        if !self.doubts.is_empty() && self.now >= self.look_after {
+            self.look();
+        }
+    }
+
     /// Asks the driver again; the answer comes as an input.
     pub(super) fn look(&mut self) {
+        self.look_after = Millis(self.now.0 + LOOK_MS);
         self.effects.push(Effect::Observe(self.turn));
     }
 
@@ -36,6 +46,12 @@ impl Engine {
         let newer = |id: &InstanceId, touched: &BTreeMap<InstanceId, u64>| {
             touched.get(id).is_some_and(|turn| *turn > asked)
         };
+        let doubts = self.doubts.iter().map(|(id, doubt)| (*id, *doubt));
+        let doubts: Vec<_> = doubts.filter(|(id, _)| !newer(id, &self.touched)).collect();
+        for (id, doubt) in doubts {
+            let one = seen.iter().find(|one| one.instance == id);
+            self.settle(id, doubt, one);
+        }
         for one in seen {
             if !newer(&one.instance, &self.touched) {
                 self.seen_one(&one);
@@ -68,6 +84,20 @@ impl Engine {
         }
     }
 
+    /// An instance in doubt is looked at: it is there, or not.
+    fn settle(&mut self, id: InstanceId, doubt: Doubt, one: Option<&SeenInstance>) {
+        match (doubt, one) {
+            // It is on its way out: one more look.
+            (_, Some(one)) if one.life == seen::Life::Stopping => return,
+            (Doubt::Start | Doubt::Stop, Some(_)) => {
+                self.observed.change(id, |instance| instance.life = Life::Running);
+            }
+            (Doubt::Start, None) => self.observed.remove(id),
+            (Doubt::Stop, None) => self.is_gone(id, 0),
+        }
+        self.doubts.remove(&id);
+    }
+
     /// Takes note of one instance that the driver sees.
     pub(super) fn seen_one(&mut self, one: &SeenInstance) {
         let known = self.observed.get(one.instance).cloned();
@@ -88,6 +118,10 @@ impl Engine {
         instance.ends = instance.ends.max(ends);
         if !evidence.is_empty() {
             instance.evidence = evidence;
+        }
+        if life == Life::Leaving {
+            // Somebody else has asked it to end: its end is noticed by looking.
+            self.doubts.insert(one.instance, Doubt::Stop);
         }
         let runs = life == Life::Running;
         if other || !runs {

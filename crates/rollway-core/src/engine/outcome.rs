@@ -1,6 +1,6 @@
 //! What came of actions and probes, and what is noted of it.
 
-use super::{Certainty, Effect, Engine, Failed, Input, ROUTE_MS, StartResult};
+use super::{Certainty, Doubt, Effect, Engine, Failed, Input, ROUTE_MS, StartResult};
 use crate::event::{FailureNote, What};
 use crate::ids::InstanceId;
 use crate::observed::{Health, Instance, Life};
@@ -26,7 +26,12 @@ impl Engine {
             Input::Routed(route, result) => self.routed(route, result),
             Input::Hook(hook, ok, detail) => {
                 self.observed.hooking = None;
-                self.push(What::HookEnded { hook, ok, detail });
+                let active = self.progress.active.as_ref();
+                let now = active.map(|active| (active.number, active.undo.is_some()));
+                // The hook of what is over says nothing of what is under way now.
+                if self.hook_of.take() == now {
+                    self.push(What::HookEnded { hook, ok, detail });
+                }
             }
             Input::Seen(seen, asked) => self.seen(seen, asked),
             Input::Health(id, number, health, evidence) => {
@@ -56,8 +61,9 @@ impl Engine {
                 self.seen_one(&seen);
             }
             Err(Failed { how: Certainty::Unknown, why }) => {
+                // It stays as it is until it has been looked at.
                 self.push(What::ActionFailed { action: Action::Start(vec![id]), why });
-                self.observed.remove(id);
+                self.doubts.insert(id, Doubt::Start);
                 self.look();
             }
             Err(Failed { how: Certainty::NotDone, why }) => self.not_started(id, &why),
@@ -101,18 +107,29 @@ impl Engine {
         match result {
             Ok(Ensured::Added | Ensured::Updated | Ensured::NotNeeded) => {
                 self.touch(id);
-                self.observed.remove(id);
-                if self.details.remove(&id).is_some_and(|detail| detail.probing.is_some()) {
-                    self.effects.push(Effect::StopProbing(id));
-                }
-                self.push(What::InstanceRetired { instance: id, cut });
+                self.is_gone(id, cut);
             }
             Ok(Ensured::Stale { seen }) => {
                 let why = format!("the target has seen the newer generation {seen}");
                 self.not_retired(id, why);
             }
-            Err(failed) => self.not_retired(id, failed.why),
+            Err(Failed { how: Certainty::Unknown, why }) => {
+                self.push(What::ActionFailed { action: Action::Retire(vec![id]), why });
+                self.touch(id);
+                self.doubts.insert(id, Doubt::Stop);
+                self.look();
+            }
+            Err(Failed { how: Certainty::NotDone, why }) => self.not_retired(id, why),
         }
+    }
+
+    /// An instance was retired.
+    pub(super) fn is_gone(&mut self, id: InstanceId, cut: u64) {
+        self.observed.remove(id);
+        if self.details.remove(&id).is_some_and(|detail| detail.probing.is_some()) {
+            self.effects.push(Effect::StopProbing(id));
+        }
+        self.push(What::InstanceRetired { instance: id, cut });
     }
 
     fn not_retired(&mut self, id: InstanceId, why: String) {
@@ -135,6 +152,10 @@ impl Engine {
                 self.effects.extend(answers.map(|(_, ticket)| Effect::Answer(ticket)));
             }
             Err(failed) => {
+                match failed.how {
+                    Certainty::NotDone => self.observed.route_not_done(),
+                    Certainty::Unknown => self.observed.doubt_route(),
+                }
                 self.route_after = Millis(self.now.0 + self.route_wait);
                 self.route_wait = (self.route_wait * 2).min(ROUTE_MS.1);
                 let (action, why) = (Action::Route(route), failed.why);
