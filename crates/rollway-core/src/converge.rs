@@ -96,7 +96,7 @@ impl Moves {
         let mut actions = Vec::new();
         if let Some(route) = &self.route {
             let observed = situation.observed;
-            if observed.route() != Some(route) && !observed.routing {
+            if !observed.uses(route) && !observed.routing {
                 actions.push(Action::Route(route.clone()));
             }
         }
@@ -250,7 +250,8 @@ impl Situation<'_> {
         let surplus = fleet.live() > self.bounds(release).1;
         if surplus && self.has_traffic {
             // A surplus instance that the proxy has let go of serves nobody any more.
-            let routed = |slot: &u32| self.observed.is_routed(InstanceId { release, slot: *slot });
+            let routed =
+                |slot: &u32| self.observed.is_confirmed(InstanceId { release, slot: *slot });
             return fleet.ready_slots().filter(routed).count() as u32;
         }
         match self.stage.pace.min_healthy_time {
@@ -345,9 +346,8 @@ impl Situation<'_> {
                 return Some(format!("{surplus} of {release} to drain and stop"));
             }
         }
-        if self.observed.routing
-            || moves.route.as_ref() != self.observed.route() && self.has_traffic
-        {
+        let settled = |route: &Route| self.observed.uses(route) && !self.observed.routing;
+        if !moves.route.as_ref().is_none_or(settled) || self.observed.routing {
             return Some("the proxy to use the split".into());
         }
         None

@@ -140,7 +140,7 @@ impl Health {
         match self.state {
             // The first success is soon followed by the others that are wanted.
             State::Starting if ok => Millis(FIRST_PROBE.0.min(fast.0)),
-            // A quarter of its age: whatever the start takes, it is noticed that much later at most.
+            // A quarter of its age: a start is noticed late by a quarter of what it took at most.
             State::Starting => Millis((now.0 / 4).max(FIRST_PROBE.0).min(fast.0)),
             State::Healthy { .. } | State::Unhealthy { .. } => self.interval,
         }

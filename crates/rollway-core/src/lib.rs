@@ -4,6 +4,7 @@
 
 pub mod arithmetic;
 pub mod converge;
+pub mod engine;
 pub mod event;
 pub mod health;
 pub mod ids;
@@ -12,6 +13,7 @@ pub mod plan;
 pub mod problem;
 pub mod progress;
 pub mod release;
+pub mod seen;
 pub mod spec;
 pub mod strategy;
 pub mod template;

@@ -193,6 +193,9 @@ pub struct Observed {
     fleets: BTreeMap<ReleaseNumber, Fleet>,
     route: Option<Route>,
     routed: BTreeSet<InstanceId>,
+    /// Members of routes that the proxy may use already, although it has not said so.
+    sent: BTreeSet<InstanceId>,
+    in_doubt: bool,
     /// Whether a route is on its way to the proxy.
     pub routing: bool,
     /// The hook that runs now.
@@ -257,6 +260,33 @@ impl Observed {
     pub fn set_route(&mut self, route: Option<Route>) {
         self.routed = route.iter().flat_map(|route| route.members.iter().copied()).collect();
         self.route = route;
+        self.sent.clear();
+        self.in_doubt = false;
+    }
+
+    /// Takes note that a route is on its way: from now on the proxy may use it.
+    pub fn send_route(&mut self, route: &Route) {
+        self.routing = true;
+        self.sent.extend(route.members.iter().copied());
+    }
+
+    /// Takes note that the route on its way certainly did not arrive.
+    pub fn route_not_done(&mut self) {
+        if !self.in_doubt {
+            self.sent.clear();
+        }
+    }
+
+    /// Takes note that nobody knows whether it did: until another one is confirmed the proxy may
+    /// use either.
+    pub fn doubt_route(&mut self) {
+        self.in_doubt = true;
+    }
+
+    /// Whether the proxy certainly uses this.
+    #[must_use]
+    pub fn uses(&self, route: &Route) -> bool {
+        !self.in_doubt && self.route.as_ref() == Some(route)
     }
 
     /// Whether the proxy spreads new requests as wanted; a release without a share may be named.
@@ -275,6 +305,12 @@ impl Observed {
     /// Whether the proxy may send new requests to an instance.
     #[must_use]
     pub fn is_routed(&self, id: InstanceId) -> bool {
+        self.routed.contains(&id) || self.sent.contains(&id)
+    }
+
+    /// Whether the proxy has said that it sends new requests to an instance.
+    #[must_use]
+    pub fn is_confirmed(&self, id: InstanceId) -> bool {
         self.routed.contains(&id)
     }
 }

@@ -7,13 +7,13 @@ pub mod null;
 pub mod process;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use rollway_core::ids::{Generation, InstanceId, ServiceName, Version};
 use rollway_core::problem::{self, Problem};
+pub use rollway_core::seen::{Ended, Ensured, Life, SeenInstance};
 use rollway_core::spec::{Limits, Log, Restart};
 use rollway_core::units::Millis;
 use serde::{Deserialize, Serialize};
@@ -31,22 +31,6 @@ pub struct Fence {
     pub service: ServiceName,
     /// The generation of the one who acts.
     pub generation: Generation,
-}
-
-/// What an ensuring call found to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ensured {
-    /// It was not so, and is now.
-    Added,
-    /// It was there, but not as wanted, and is now.
-    Updated,
-    /// It was so already.
-    NotNeeded,
-    /// Nothing was done: the target has seen a newer generation.
-    Stale {
-        /// The newest generation that the target has seen.
-        seen: Generation,
-    },
 }
 
 /// Everything that is needed to run one instance; only `{{port}}` is left to fill in.
@@ -76,75 +60,12 @@ pub struct Launch {
     pub port: bool,
 }
 
-/// One instance, as a driver sees it now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeenInstance {
-    /// Which instance.
-    pub instance: InstanceId,
-    /// The label of its build.
-    pub version: Version,
-    /// Where it listens, if it was given a port.
-    pub address: Option<SocketAddr>,
-    /// Whether it runs.
-    pub life: Life,
-    /// Which run of it this is, as `pid:starttime`: another one after each restart.
-    pub incarnation: String,
-    /// How often it was started again after it ended by itself.
-    pub restarts: u32,
-    /// How long ago this run began.
-    pub started_ms_ago: u64,
-    /// The generation that started it.
-    pub generation: Generation,
-}
-
-impl SeenInstance {
-    /// What is seen of an instance that is not there: a stale start has to answer something.
+impl Launch {
+    /// What is seen of it where it is not there.
     #[must_use]
-    pub fn absent(launch: &Launch) -> Self {
-        Self {
-            instance: launch.instance,
-            version: launch.version.clone(),
-            address: None,
-            life: Life::Ended(Ended::default()),
-            incarnation: String::new(),
-            restarts: 0,
-            started_ms_ago: 0,
-            generation: Generation::default(),
-        }
+    pub fn absent(&self) -> SeenInstance {
+        SeenInstance::absent(self.instance, &self.version)
     }
-}
-
-/// Whether an instance runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Life {
-    /// It is being started.
-    Starting,
-    /// Its process runs.
-    Running,
-    /// It ended by itself and will be started again.
-    Restarting {
-        /// How it ended.
-        ended: Ended,
-        /// How long until it is started again.
-        wait_ms: u64,
-    },
-    /// It ended, and will not come back by itself.
-    Ended(Ended),
-    /// It was asked to end, and has not yet.
-    Stopping,
-}
-
-/// How a process ended; neither code nor signal = nobody was there to see it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Ended {
-    /// Its exit code.
-    pub code: Option<i32>,
-    /// The signal that ended it.
-    pub signal: Option<i32>,
-    /// How long ago.
-    pub at_ms_ago: u64,
-    /// The last lines of its output, at most 20.
-    pub last_lines: Vec<String>,
 }
 
 /// How an instance is to be ended.

@@ -63,7 +63,7 @@ impl NullDriver {
             let ensured = Ensured::Stale { seen: recorded.newest };
             let seen =
                 recorded.instances.get(&launch.instance).map(|one| one.seen(launch.instance));
-            return (ensured, seen.unwrap_or_else(|| SeenInstance::absent(launch)));
+            return (ensured, seen.unwrap_or_else(|| launch.absent()));
         }
         recorded.newest = fence.generation;
         if let Some(one) = recorded.instances.get(&launch.instance) {

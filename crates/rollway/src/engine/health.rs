@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rollway_core::engine::{Input, Trust};
 use rollway_core::health::{Health as Fold, State};
 use rollway_core::ids::InstanceId;
 use rollway_core::observed::Health;
@@ -11,41 +12,29 @@ use rollway_core::template::{self, Values};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::actor::{Actor, Probing};
+use super::actor::Actor;
 use super::clock::Clock;
-use super::outcome::Outcome;
 use super::perform::launch;
 use crate::driver::Driver;
 use crate::probe;
 
 impl Actor {
-    /// Begins to probe an instance; one without probes is healthy as soon as it runs.
-    pub fn probe(&mut self, id: InstanceId, trusted: bool) {
-        let Some(release) = self.releases.get(&id.release).cloned() else { return };
-        let Some(detail) = self.details.get_mut(&id) else { return };
-        detail.stop_probing();
-        let now = self.journal.clock.now();
-        if release.spec.health.is_empty() {
-            self.observed.change(id, |instance| {
-                if !matches!(instance.health, Health::Healthy(_)) {
-                    instance.health = Health::Healthy(now);
-                }
-            });
-            return;
-        }
-        self.probings += 1;
-        let number = self.probings;
+    /// Begins to probe an instance; an earlier probing of it ends.
+    pub fn probe(&mut self, id: InstanceId, number: u64, trust: Trust) {
+        let Some(release) = self.engine.releases.get(&id.release).cloned() else { return };
         let task = Task {
             id,
             number,
-            address: detail.address,
+            address: self.engine.details.get(&id).and_then(|detail| detail.address),
             release,
             clock: self.journal.clock.clone(),
             outcomes: self.outcomes.clone(),
             driver: Arc::clone(&self.shared.process),
         };
-        let task = tokio::spawn(task.run(trusted)).abort_handle();
-        detail.probing = Some(Probing { number, task });
+        let task = tokio::spawn(task.run(trust == Trust::Proven)).abort_handle();
+        if let Some(earlier) = self.probes.insert(id, task) {
+            earlier.abort();
+        }
     }
 }
 
@@ -55,7 +44,7 @@ struct Task {
     address: Option<std::net::SocketAddr>,
     release: Arc<Release>,
     clock: Clock,
-    outcomes: mpsc::Sender<Outcome>,
+    outcomes: mpsc::Sender<Input>,
     driver: Arc<dyn Driver>,
 }
 
@@ -114,7 +103,7 @@ impl Task {
                 false => self.evidence(reason.clone()).await,
             };
             told_reason = reason;
-            let outcome = Outcome::Health(self.id, self.number, health, evidence);
+            let outcome = Input::Health(self.id, self.number, health, evidence);
             if self.outcomes.send(outcome).await.is_err() {
                 return;
             }

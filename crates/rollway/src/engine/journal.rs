@@ -1,12 +1,11 @@
-//! The journal of one service: events are applied to the progress as they are made, and are
-//! durable before any action that follows from them.
+//! The journal of one service: what the core hands out to be written, and how hard it is tried.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use rollway_core::event::{Event, What};
-use rollway_core::ids::ServiceName;
-use rollway_core::progress::Progress;
+use rollway_core::engine::Append;
+use rollway_core::event::Event;
+use rollway_core::ids::{Generation, ServiceName};
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -24,7 +23,6 @@ pub(super) struct Journal {
     pub store: Arc<Store>,
     pub service: ServiceName,
     pub clock: Clock,
-    pub progress: Progress,
     pub last_seq: u64,
     /// Tells readers that there is more to read.
     pub seq: watch::Sender<u64>,
@@ -32,12 +30,11 @@ pub(super) struct Journal {
     pub ended: watch::Sender<u64>,
     /// Set while writes fail: nothing is begun, nothing goes on.
     pub alarm: watch::Sender<Option<String>>,
-    pending: Vec<(Option<u64>, Event)>,
 }
 
-/// What goes into the store together with the pending events.
+/// What goes into the store together with events.
 #[derive(Default)]
-pub(super) struct Extra {
+pub(super) struct Rows {
     pub state: Option<Value>,
     pub spec: Option<Value>,
     pub release: Option<crate::store::NewRelease>,
@@ -46,50 +43,37 @@ pub(super) struct Extra {
     pub audit: Option<crate::store::AuditRecord>,
 }
 
+/// Events that are to be written, and the rows that go with the first of them.
+pub(super) struct Entry {
+    events: Vec<NewEvent>,
+    generation: Generation,
+    rows: Option<Rows>,
+}
+
+impl Entry {
+    pub fn new(append: &Append, rows: Rows) -> Self {
+        let events = append.events.iter().map(stored).collect();
+        Self { events, generation: append.generation, rows: Some(rows) }
+    }
+}
+
 impl Journal {
-    pub fn new(store: Arc<Store>, service: ServiceName, clock: Clock, progress: Progress) -> Self {
-        let (seq, _) = watch::channel(0);
+    pub fn new(store: Arc<Store>, service: ServiceName, clock: Clock, last_seq: u64) -> Self {
+        let (seq, _) = watch::channel(last_seq);
+        let (ended, _) = watch::channel(0);
         let (alarm, _) = watch::channel(None);
-        let under_way = u64::from(progress.active.is_some());
-        let (ended, _) = watch::channel(progress.deployments.saturating_sub(under_way));
-        let pending = Vec::new();
-        Self { store, service, clock, progress, last_seq: 0, seq, ended, alarm, pending }
+        Self { store, service, clock, last_seq, seq, ended, alarm }
     }
 
-    /// Notes an event; it is durable only after `commit`.
-    pub fn push(&mut self, what: What) {
-        let event = Event { clock: self.clock.now().max(self.progress.clock), what };
-        let before = self.progress.active.as_ref().map(|active| active.number);
-        if let Err(illegal) = self.progress.apply(&event) {
-            // A decision that cannot follow is dropped, and said loudly: it is a bug of ours.
-            tracing::error!(service = %self.service, "{illegal}");
-            return;
-        }
-        let deployment = before.or_else(|| self.progress.active.as_ref().map(|a| a.number));
-        self.pending.push((deployment, event));
-    }
-
-    /// The sequence number that the last pending event will have.
-    pub fn seq_after_pending(&self) -> u64 {
-        self.last_seq + self.pending.len() as u64
-    }
-
-    pub fn has_pending(&self) -> bool {
-        !self.pending.is_empty()
-    }
-
-    /// Makes the pending events durable. A store that fails stops the service here: nothing further
-    /// is done to it until the store works again.
-    pub async fn commit(&mut self, extra: Extra) {
-        let mut extra = Some(extra);
+    /// Makes an entry durable. A store that fails stops the service here: nothing further is done
+    /// to it until the store works again.
+    pub async fn commit(&mut self, mut entry: Entry) {
         let mut wait = RETRY_MS.0;
-        while !self.pending.is_empty() || extra.is_some() {
-            let count = self.pending.len().min(EVENTS_MAX);
-            let batch = self.batch(count, extra.as_ref().unwrap_or(&Extra::default()));
-            match self.store.commit(batch).await {
+        while !entry.events.is_empty() || entry.rows.is_some() {
+            let count = entry.events.len().min(EVENTS_MAX);
+            match self.store.commit(self.batch(count, &entry)).await {
                 Ok(done) => {
-                    self.written(done.last_seq, count);
-                    extra = None;
+                    self.written(done.last_seq, count, &mut entry);
                     continue;
                 }
                 Err(failure) => self.failed(&failure),
@@ -101,39 +85,34 @@ impl Journal {
                 && seq == self.last_seq + count as u64
                 && count > 0
             {
-                self.written(seq, count);
-                extra = None;
+                self.written(seq, count, &mut entry);
             }
         }
     }
 
     /// One try, for a request that can be refused: nothing is kept if it fails.
-    pub async fn try_commit(&mut self, before: Progress, extra: Extra) -> Result<(), Failure> {
-        let count = self.pending.len();
-        let batch = self.batch(count, &extra);
-        match self.store.commit(batch).await {
-            Ok(done) => {
-                self.written(done.last_seq, count);
-                Ok(())
-            }
+    pub async fn try_commit(&mut self, mut entry: Entry) -> Result<(), Failure> {
+        let count = entry.events.len();
+        let seq = match self.store.commit(self.batch(count, &entry)).await {
+            Ok(done) => done.last_seq,
             Err(failure) => {
-                if failure.kind == FailureKind::Unknown
-                    && self.stored_seq().await.ok().flatten() == Some(self.last_seq + count as u64)
+                let seq = self.last_seq + count as u64;
+                if failure.kind != FailureKind::Unknown
+                    || self.stored_seq().await.ok().flatten() != Some(seq)
                 {
-                    let seq = self.last_seq + count as u64;
-                    self.written(seq, count);
-                    return Ok(());
+                    return Err(failure);
                 }
-                self.pending.clear();
-                self.progress = before;
-                Err(failure)
+                seq
             }
-        }
+        };
+        self.written(seq, count, &mut entry);
+        Ok(())
     }
 
-    fn written(&mut self, seq: u64, count: usize) {
+    fn written(&mut self, seq: u64, count: usize, entry: &mut Entry) {
         self.last_seq = seq;
-        self.pending.drain(..count);
+        entry.events.drain(..count);
+        entry.rows = None;
         self.seq.send_replace(seq);
         self.alarm.send_if_modified(|alarm| alarm.take().is_some());
     }
@@ -149,16 +128,17 @@ impl Journal {
         Ok(services.iter().find(|row| row.name == self.service).map(|row| row.last_seq))
     }
 
-    fn batch(&self, count: usize, extra: &Extra) -> Batch {
+    fn batch(&self, count: usize, entry: &Entry) -> Batch {
         let mut batch = Batch::new(self.service.clone(), self.last_seq, wall_ms());
-        batch.events = self.pending[..count].iter().map(stored).collect();
-        batch.put_generation = Some(self.progress.generation);
-        batch.put_state.clone_from(&extra.state);
-        batch.put_spec.clone_from(&extra.spec);
-        batch.new_release.clone_from(&extra.release);
-        batch.put_deployment.clone_from(&extra.deployment);
-        batch.idempotency.clone_from(&extra.idempotency);
-        batch.audit.clone_from(&extra.audit);
+        batch.events = entry.events[..count].to_vec();
+        batch.put_generation = Some(entry.generation);
+        let Some(rows) = &entry.rows else { return batch };
+        batch.put_state.clone_from(&rows.state);
+        batch.put_spec.clone_from(&rows.spec);
+        batch.new_release.clone_from(&rows.release);
+        batch.put_deployment.clone_from(&rows.deployment);
+        batch.idempotency.clone_from(&rows.idempotency);
+        batch.audit.clone_from(&rows.audit);
         batch
     }
 }

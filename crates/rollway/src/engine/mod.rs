@@ -8,7 +8,6 @@ mod hooks;
 mod intake;
 mod journal;
 mod number;
-mod outcome;
 mod perform;
 mod prune;
 mod recover;
@@ -29,7 +28,8 @@ use rollway_core::view::{
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use command::Command;
-pub use command::{Refusal, Verb};
+pub use command::Refusal;
+pub use rollway_core::engine::Verb;
 
 use crate::driver::Driver;
 use crate::driver::null::NullDriver;
@@ -86,7 +86,7 @@ impl Engine {
         let held = lock(state_dir)?;
         let store = Arc::new(Store::open(state_dir).await?);
         let epoch = store.next_epoch().await?;
-        let process = ProcessDriver::new(state_dir.to_owned(), program.to_owned());
+        let process = ProcessDriver::new(state_dir.to_owned(), program);
         let shared = Arc::new(Shared {
             store: Arc::clone(&store),
             process: Arc::new(process),
@@ -347,7 +347,9 @@ impl Engine {
     }
 }
 
-fn launch((actor, outcomes): (actor::Actor, mpsc::Receiver<outcome::Outcome>)) -> Handle {
+fn launch(
+    (actor, outcomes): (actor::Actor, mpsc::Receiver<rollway_core::engine::Input>),
+) -> Handle {
     let (commands, receiver) = mpsc::channel(actor::COMMANDS_MAX);
     let journal = &actor.journal;
     let (seq, ended) = (journal.seq.subscribe(), journal.ended.subscribe());

@@ -1,6 +1,5 @@
-//! Numbering releases, and the row that one has in the store.
+//! The row that a release has in the store.
 
-use rollway_core::ids::ReleaseNumber;
 use rollway_core::release::Release;
 
 use crate::store::NewRelease;
@@ -12,16 +11,5 @@ pub(super) fn release_row(release: &Release) -> NewRelease {
         digest: release.digest.clone(),
         version: release.version.to_string(),
         body: serde_json::to_value(release).expect("a release is plain data"),
-    }
-}
-
-/// The highest number among keys in any order; 0 = none.
-pub(super) trait LastNumber {
-    fn next_back_number(self) -> u64;
-}
-
-impl<'a, I: Iterator<Item = &'a ReleaseNumber>> LastNumber for I {
-    fn next_back_number(self) -> u64 {
-        self.map(|number| number.0).max().unwrap_or(0)
     }
 }

@@ -6,54 +6,143 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use rollway_core::event::What;
-use rollway_core::ids::InstanceId;
-use rollway_core::observed::{Instance, Life};
-use rollway_core::plan::{Action, HookPoint, Route};
+use rollway_core::engine::{
+    Append, Audited, Certainty, Effect, Extra, Failed, Input, Rows as Renewed, Tries,
+};
+use rollway_core::ids::{Generation, InstanceId, ReleaseNumber};
+use rollway_core::plan::{HookPoint, Route};
 use rollway_core::release::Release;
 use rollway_core::template::{self, Values};
 
 use super::actor::Actor;
 use super::hooks;
-use super::journal::Extra;
-use super::outcome::Outcome;
+use super::journal::{Entry, Rows};
+use super::number::release_row;
 use crate::driver::{Driver, Fence, Launch, StopOrder};
 use crate::failure::{Failure, FailureKind};
+use crate::store::{AuditRecord, IdempotencyKey, Verdict};
 
 /// An action that failed is reported only after this, so that trying again is not a hot loop.
 const FAILED_WAIT: Duration = Duration::from_millis(250);
 
 impl Actor {
-    /// Writes the intent down, then begins.
-    pub async fn act(&mut self, actions: Vec<Action>) {
-        self.journal.push(What::Intended { actions: actions.clone() });
-        self.journal.commit(Extra::default()).await;
-        for action in actions {
-            match action {
-                Action::Start(ids) => self.start(ids),
-                Action::Retire(ids) => self.retire(ids),
-                Action::Route(route) => self.route(route),
-                Action::Hook(hook) => self.hook(hook),
+    /// Does what the core says, in its order. A failure is that of an append that was tried once:
+    /// the request that it was for is taken back.
+    pub async fn perform(&mut self, effects: Vec<Effect>) -> Result<(), Failure> {
+        for effect in effects {
+            match effect {
+                Effect::Append(append) => self.append(append).await?,
+                Effect::Start(ids, generation) => self.start(ids, self.fence(generation)),
+                Effect::Retire(ids, generation) => self.retire(ids, self.fence(generation)),
+                Effect::Route(route, generation, revision) => {
+                    self.route(route, self.fence(generation), revision);
+                }
+                Effect::Hook(point, release, deployment) => self.hook(point, release, deployment),
+                Effect::Observe(turn) => self.observe(turn),
+                Effect::Probe(id, number, trust) => self.probe(id, number, trust),
+                Effect::StopProbing(id) => {
+                    if let Some(task) = self.probes.remove(&id) {
+                        task.abort();
+                    }
+                }
+                Effect::Answer(ticket) => {
+                    // The caller may have gone.
+                    let _ = self.answers.remove(&ticket).map(|answer| answer.send(()));
+                }
+                Effect::Ended => {
+                    self.tell_ended();
+                    tokio::spawn(super::prune::prune(Arc::clone(&self.shared)));
+                }
+                Effect::Complain(illegal) => {
+                    tracing::error!(service = %self.engine.service, "{illegal}");
+                }
             }
         }
+        Ok(())
     }
 
-    fn fence(&self) -> Fence {
-        let generation = self.journal.progress.generation;
-        Fence { service: self.service.clone(), generation }
+    /// Wakes those who wait for the end of a deployment.
+    pub fn tell_ended(&self) {
+        let progress = &self.engine.progress;
+        let under_way = u64::from(progress.active.is_some());
+        self.journal.ended.send_replace(progress.deployments.saturating_sub(under_way));
     }
 
-    fn start(&mut self, ids: Vec<InstanceId>) {
-        let now = self.journal.clock.now();
-        for id in &ids {
-            self.observed.put(*id, Instance::starting(now));
+    /// The same for what nobody is waiting for.
+    pub async fn perform_all(&mut self, effects: Vec<Effect>) {
+        if let Err(failure) = self.perform(effects).await {
+            tracing::error!(service = %self.engine.service, "{}", failure.chain());
         }
-        self.starts_under_way += u32::try_from(ids.len()).unwrap_or(u32::MAX);
-        let Some(release) = ids.first().and_then(|id| self.releases.get(&id.release)) else {
-            return;
+    }
+
+    async fn append(&mut self, append: Append) -> Result<(), Failure> {
+        let entry = Entry::new(&append, self.rows(&append.extra));
+        match append.tries {
+            Tries::UntilWritten => self.journal.commit(entry).await,
+            Tries::Once => {
+                if let Err(failure) = self.journal.try_commit(entry).await {
+                    self.engine.withdraw();
+                    return Err(failure);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn rows(&self, extra: &Extra) -> Rows {
+        let plain = |release: &Arc<Release>| {
+            serde_json::to_value(&release.spec).expect("a spec is plain data")
         };
-        let release = Arc::clone(release);
-        let (outcomes, fence) = (self.outcomes.clone(), self.fence());
+        Rows {
+            state: (extra.rows != Renewed::None).then(|| self.state_to_store()),
+            deployment: match extra.rows {
+                Renewed::Deployment => self.deployment_row(),
+                Renewed::None | Renewed::State => None,
+            },
+            spec: extra.spec.as_ref().map(plain),
+            release: extra.release.as_deref().map(release_row),
+            idempotency: extra.key.as_ref().map(|keyed| IdempotencyKey {
+                key: keyed.key.clone(),
+                request: keyed.request.clone(),
+            }),
+            audit: extra.audit.as_ref().map(|audited| self.audit(audited)),
+        }
+    }
+
+    /// One record a request that changes something, in the transaction of its effect.
+    fn audit(&self, audited: &Audited) -> AuditRecord {
+        let service = &self.engine.service;
+        AuditRecord {
+            at_ms: super::clock::wall_ms(),
+            actor: audited.actor.clone(),
+            request: format!("{service}-{}", audited.deployment),
+            action: audited.action.clone(),
+            object: format!("service:{service}"),
+            verdict: Verdict::Allowed,
+            reason: String::new(),
+            detail: serde_json::Value::Null,
+        }
+    }
+
+    fn fence(&self, generation: Generation) -> Fence {
+        Fence { service: self.engine.service.clone(), generation }
+    }
+
+    /// Asks the driver; the answer comes as an input.
+    fn observe(&self, turn: u64) {
+        let driver = Arc::clone(&self.shared.process);
+        let (service, outcomes) = (self.engine.service.clone(), self.outcomes.clone());
+        tokio::spawn(async move {
+            let seen = driver.observe(&service).await.map_err(Failed::from);
+            // The loop may have ended.
+            let _ = outcomes.send(Input::Seen(seen, turn)).await;
+        });
+    }
+
+    fn start(&self, ids: Vec<InstanceId>, fence: Fence) {
+        let known = ids.first().and_then(|id| self.engine.releases.get(&id.release));
+        let Some(release) = known.cloned() else { return };
+        let outcomes = self.outcomes.clone();
         let state_dir = self.shared.state_dir.clone();
         let driver = self.shared.driver(&release);
         if release.spec.run.driver == "null" {
@@ -61,9 +150,10 @@ impl Actor {
                 let mut results = Vec::with_capacity(ids.len());
                 for id in ids {
                     let launch = launch(&release, id, BTreeMap::new());
-                    results.push((id, driver.start(&fence, &launch).await));
+                    let result = driver.start(&fence, &launch).await;
+                    results.push((id, result.map_err(Failed::from)));
                 }
-                let _ = outcomes.send(Outcome::Recorded(results)).await;
+                let _ = outcomes.send(Input::Recorded(results)).await;
             });
             return;
         }
@@ -71,10 +161,9 @@ impl Actor {
             let secrets = match env_file(&state_dir, &release) {
                 Ok(secrets) => secrets,
                 Err(failure) => {
-                    let text = failure.chain();
+                    let failed = Failed { how: Certainty::NotDone, why: failure.chain() };
                     for id in ids {
-                        let failure = Failure::new(FailureKind::NotDone, text.clone());
-                        let _ = outcomes.send(Outcome::Started(id, Err(failure))).await;
+                        let _ = outcomes.send(Input::Started(id, Err(failed.clone()))).await;
                     }
                     return;
                 }
@@ -89,20 +178,18 @@ impl Actor {
                 if result.is_err() {
                     tokio::time::sleep(FAILED_WAIT).await;
                 }
-                let _ = outcomes.send(Outcome::Started(id, result)).await;
+                let result = result.map_err(Failed::from);
+                let _ = outcomes.send(Input::Started(id, result)).await;
             }
         });
     }
 
-    fn retire(&mut self, ids: Vec<InstanceId>) {
-        for id in &ids {
-            self.observed.change(*id, |instance| instance.life = Life::Leaving);
-        }
-        let Some(release) = ids.first().and_then(|id| self.releases.get(&id.release)).cloned()
-        else {
+    fn retire(&self, ids: Vec<InstanceId>, fence: Fence) {
+        let releases = &self.engine.releases;
+        let Some(release) = ids.first().and_then(|id| releases.get(&id.release)).cloned() else {
             return;
         };
-        let (outcomes, fence) = (self.outcomes.clone(), self.fence());
+        let outcomes = self.outcomes.clone();
         if release.spec.run.driver == "null" {
             let driver = self.shared.driver(&release);
             let order = stop_order(&release);
@@ -111,12 +198,12 @@ impl Actor {
                     // Nothing runs, so nothing can fail to stop.
                     let _ = driver.stop(&fence, *id, &order).await;
                 }
-                let _ = outcomes.send(Outcome::Erased(ids)).await;
+                let _ = outcomes.send(Input::Erased(ids)).await;
             });
             return;
         }
         for id in ids {
-            let Some(release) = self.releases.get(&id.release).cloned() else { continue };
+            let Some(release) = releases.get(&id.release).cloned() else { continue };
             let (outcomes, fence) = (outcomes.clone(), fence.clone());
             let driver = self.shared.driver(&release);
             let proxy = Arc::clone(&self.shared.proxy);
@@ -137,57 +224,44 @@ impl Actor {
                 if result.is_err() {
                     tokio::time::sleep(FAILED_WAIT).await;
                 }
-                let _ = outcomes.send(Outcome::Retired(id, cut, result)).await;
+                let result = result.map_err(Failed::from);
+                let _ = outcomes.send(Input::Retired(id, cut, result)).await;
             });
         }
     }
 
-    fn route(&mut self, route: Route) {
-        self.observed.routing = true;
-        self.revision += 1;
-        let (fence, revision) = (self.fence(), self.revision);
+    fn route(&self, route: Route, fence: Fence, revision: u64) {
         let table = self.table(&route, &fence, revision);
         let listen = table.as_ref().map(|table| table.listen.clone()).unwrap_or_default();
         self.shared
             .listening
             .lock()
             .expect("nobody panics with it")
-            .insert(self.service.clone(), listen);
+            .insert(self.engine.service.clone(), listen);
         let (outcomes, proxy) = (self.outcomes.clone(), Arc::clone(&self.shared.proxy));
         tokio::spawn(async move {
             let result = match table {
                 Some(table) => proxy.apply(&table).await,
                 None => proxy.remove(&fence.service, fence.generation).await,
             };
-            let _ = outcomes.send(Outcome::Routed(route, result.map(|()| revision))).await;
+            let result = result.map(|()| revision).map_err(Failed::from);
+            let _ = outcomes.send(Input::Routed(route, result)).await;
         });
     }
 
-    fn hook(&mut self, point: HookPoint) {
-        let progress = &self.journal.progress;
-        let Some(active) = &progress.active else { return };
-        // The hooks of a deployment are those of the release that it is about, also in its undo.
-        let about = active.first_plan.to.or(active.first_plan.from);
-        let Some(release) = about.and_then(|number| self.releases.get(&number)).cloned() else {
-            return;
-        };
-        let Some(hook) = point.hook(&release.spec.hooks).cloned() else {
-            let none = "no such hook in the spec".to_owned();
-            self.journal.push(What::HookEnded { hook: point, ok: true, detail: none });
-            return;
-        };
-        self.observed.hooking = Some(point);
+    fn hook(&self, point: HookPoint, release: ReleaseNumber, deployment: u64) {
+        let Some(release) = self.engine.releases.get(&release).cloned() else { return };
+        let Some(mut hook) = point.hook(&release.spec.hooks).cloned() else { return };
         let told = hooks::Told {
             variables: vec![
-                ("ROLLWAY_SERVICE", self.service.to_string()),
+                ("ROLLWAY_SERVICE", self.engine.service.to_string()),
                 ("ROLLWAY_VERSION", release.version.to_string()),
                 ("ROLLWAY_RELEASE", release.number.0.to_string()),
-                ("ROLLWAY_DEPLOYMENT", active.number.to_string()),
+                ("ROLLWAY_DEPLOYMENT", deployment.to_string()),
                 ("ROLLWAY_HOOK", point.name().to_owned()),
             ],
         };
         let outcomes = self.outcomes.clone();
-        let mut hook = hook;
         let values = Values { release: Some(release.number.0.to_string()), ..Values::default() };
         for word in &mut hook.command {
             // The texts were checked when the release was made.
@@ -196,8 +270,21 @@ impl Actor {
         tokio::spawn(async move {
             let folder = PathBuf::from(&release.folder);
             let (ok, detail) = hooks::run(&hook, &folder, &told).await;
-            let _ = outcomes.send(Outcome::Hook(point, ok, detail)).await;
+            let _ = outcomes.send(Input::Hook(point, ok, detail)).await;
         });
+    }
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        let how = match failure.kind {
+            FailureKind::Unknown => Certainty::Unknown,
+            FailureKind::NotDone
+            | FailureKind::Stale
+            | FailureKind::Missing
+            | FailureKind::Damaged => Certainty::NotDone,
+        };
+        Self { how, why: failure.chain() }
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rollway_core::event::{Event, What};
-use rollway_core::ids::{Generation, InstanceId, ReleaseNumber, ServiceName};
-use rollway_core::observed::Health;
+use rollway_core::engine::{Engine as Loop, Failed, Input, Snapshot};
+use rollway_core::event::Event;
+use rollway_core::ids::{InstanceId, ReleaseNumber, ServiceName};
 use rollway_core::plan::Route;
 use rollway_core::progress::Progress;
 use rollway_core::release::Release;
@@ -16,8 +16,7 @@ use tokio::sync::mpsc;
 use super::Shared;
 use super::actor::Actor;
 use super::clock::{Clock, Stored};
-use super::journal::{Extra, Journal};
-use super::outcome::Outcome;
+use super::journal::Journal;
 use crate::driver::Fence;
 use crate::failure::{Failure, FailureKind};
 use crate::store::ServiceRow;
@@ -34,36 +33,19 @@ struct State {
     snapshot: Option<Snapshot>,
 }
 
-/// The progress at the end of a deployment, so that earlier events need not be folded again.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Snapshot {
-    seq: u64,
-    serving: Option<ReleaseNumber>,
-    instances: u32,
-    up: bool,
-    standby: Option<(ReleaseNumber, Millis)>,
-    generation: Generation,
-    deployments: u64,
-    needs_operator: bool,
-    clock: Millis,
-}
-
 /// A service that has no history yet.
-pub(super) fn fresh(
-    shared: &Arc<Shared>,
-    service: &ServiceName,
-) -> (Actor, mpsc::Receiver<Outcome>) {
+pub(super) fn fresh(shared: &Arc<Shared>, service: &ServiceName) -> (Actor, mpsc::Receiver<Input>) {
     let clock = Clock::resume(None, Millis::ZERO);
     let store = Arc::clone(&shared.store);
-    let journal = Journal::new(store, service.clone(), clock, Progress::default());
-    Actor::new(Arc::clone(shared), journal)
+    let journal = Journal::new(store, service.clone(), clock, 0);
+    Actor::new(Arc::clone(shared), journal, Loop::new(service.clone()))
 }
 
 /// A service as the last control plane left it.
 pub(super) async fn recover(
     shared: &Arc<Shared>,
     row: ServiceRow,
-) -> Result<(Actor, mpsc::Receiver<Outcome>), Failure> {
+) -> Result<(Actor, mpsc::Receiver<Input>), Failure> {
     let service = row.name.clone();
     let state: State = match row.state.clone() {
         Some(state) => serde_json::from_value(state).map_err(|error| damaged(&service, error))?,
@@ -72,19 +54,18 @@ pub(super) async fn recover(
     let (progress, last_seq) = fold(shared, &service, state.snapshot.clone()).await?;
     let clock = Clock::resume(state.clock, progress.clock);
     let store = Arc::clone(&shared.store);
-    let mut journal = Journal::new(store, service.clone(), clock, progress);
-    journal.last_seq = last_seq;
-    journal.seq.send_replace(last_seq);
-    let (mut actor, outcomes) = Actor::new(Arc::clone(shared), journal);
-    actor.snapshot = state.snapshot;
+    let journal = Journal::new(store, service.clone(), clock, last_seq);
+    let engine = Loop::resume(service.clone(), progress, last_seq, state.snapshot);
+    let (mut actor, outcomes) = Actor::new(Arc::clone(shared), journal, engine);
     for row in shared.store.releases(&service).await? {
         let release: Release =
             serde_json::from_value(row.body).map_err(|error| damaged(&service, error))?;
-        actor.releases.insert(release.number, Arc::new(release));
+        actor.engine.releases.insert(release.number, Arc::new(release));
     }
     let last = shared.store.deployments(&service, 1).await?.into_iter().next();
     actor.last_view = last.and_then(|row| serde_json::from_value(row.body).ok());
     actor.adopt().await;
+    actor.tell_ended();
     Ok((actor, outcomes))
 }
 
@@ -130,96 +111,35 @@ pub(super) fn acting(state: Option<&serde_json::Value>) -> Vec<ReleaseNumber> {
     serving.into_iter().chain(standby.map(|(release, _)| release)).collect()
 }
 
-impl Snapshot {
-    fn progress(self) -> Progress {
-        Progress {
-            serving: self.serving,
-            instances: self.instances,
-            up: self.up,
-            standby: self.standby,
-            generation: self.generation,
-            deployments: self.deployments,
-            needs_operator: self.needs_operator,
-            clock: self.clock,
-            active: None,
-            last: None,
-        }
-    }
-}
-
 impl Actor {
     /// The engine's own state, as it is stored with the next commit.
-    pub fn state_to_store(&mut self) -> serde_json::Value {
-        let progress = &self.journal.progress;
-        if progress.active.is_none() {
-            self.snapshot = Some(Snapshot {
-                seq: self.journal.seq_after_pending(),
-                serving: progress.serving,
-                instances: progress.instances,
-                up: progress.up,
-                standby: progress.standby,
-                generation: progress.generation,
-                deployments: progress.deployments,
-                needs_operator: progress.needs_operator,
-                clock: progress.clock,
-            });
-        }
+    pub fn state_to_store(&self) -> serde_json::Value {
         let clock = Some(self.journal.clock.stored());
-        let state = State { clock, snapshot: self.snapshot.clone() };
+        let state = State { clock, snapshot: self.engine.snapshot.clone() };
         serde_json::to_value(state).expect("the state is plain data")
     }
 
     /// Sees what runs, and takes over: whoever acted before is fenced off from now on.
     async fn adopt(&mut self) {
-        let table = self.shared.proxy.table(&self.service).await;
-        let seen = self.shared.process.observe(&self.service).await;
-        self.seen(seen, self.turn);
-        if let Some(table) = &table {
-            self.adopt_route(table);
+        let service = self.engine.service.clone();
+        let table = self.shared.proxy.table(&service).await;
+        let seen = self.shared.process.observe(&service).await.map_err(Failed::from);
+        if let Err(failed) = &seen {
+            tracing::warn!(%service, "{}", failed.why);
         }
-        let generation = Generation(self.journal.progress.generation.0 + 1);
-        self.journal.push(What::TookOver { epoch: self.shared.epoch, generation });
-        let extra = Extra { state: Some(self.state_to_store()), ..Extra::default() };
-        self.journal.commit(extra).await;
-    }
-
-    fn adopt_route(&mut self, table: &ServiceTable) {
-        let mut members = Vec::new();
-        let mut weights = BTreeMap::new();
-        for arm in &table.arms {
-            weights.insert(ReleaseNumber(arm.release), arm.weight);
-            let ids = arm.members.iter().filter_map(|one| InstanceId::parse(&one.instance).ok());
-            members.extend(ids);
-        }
-        let now = self.journal.clock.now();
-        for id in &members {
-            // It passed its probes under the control plane before, the proxy goes on using it,
-            // and the probes go on: it stays in until they say otherwise.
-            self.observed.change(*id, |instance| {
-                if instance.life == rollway_core::observed::Life::Running {
-                    instance.health = Health::Healthy(now);
-                }
-            });
-            if self.observed.get(*id).is_some_and(|instance| instance.is_ready()) {
-                self.probe(*id, true);
-            }
-        }
-        let route = Route {
-            weights,
-            members,
-            settings: None,
-            newest: table.newest.map(ReleaseNumber),
-            preview: table.preview.as_ref().map(|preview| ReleaseNumber(preview.release)),
-            hold_requests: table.mode == Mode::Pause,
-        };
-        self.observed.set_route(Some(route));
+        let (now, epoch) = (self.journal.clock.now(), self.shared.epoch);
+        self.engine.adopt(now, epoch, seen, table.as_ref().map(route_of));
+        let effects = self.engine.effects();
+        self.perform_all(effects).await;
     }
 
     /// The table for a route; none = the service has no traffic any more.
     pub fn table(&self, route: &Route, fence: &Fence, revision: u64) -> Option<ServiceTable> {
-        let settings = self.releases.get(&route.settings?)?;
-        let versions = self.releases.iter().map(|(n, r)| (*n, r.version.to_string())).collect();
-        let address = |id: InstanceId| self.details.get(&id).and_then(|detail| detail.address);
+        let settings = self.engine.releases.get(&route.settings?)?;
+        let versions =
+            self.engine.releases.iter().map(|(n, r)| (*n, r.version.to_string())).collect();
+        let address =
+            |id: InstanceId| self.engine.details.get(&id).and_then(|detail| detail.address);
         let mut table = table::build(route, settings, &versions, &address)?;
         table.generation = fence.generation.0;
         table.revision = revision;
@@ -230,9 +150,10 @@ impl Actor {
     pub fn check_listen(&self, release: &Release) -> Result<(), rollway_core::problem::Problem> {
         let Some(traffic) = &release.spec.traffic else { return Ok(()) };
         let known: std::collections::BTreeSet<&String> = self
+            .engine
             .releases
             .values()
-            .filter(|_| self.journal.progress.up)
+            .filter(|_| self.engine.progress.up)
             .filter_map(|release| release.spec.traffic.as_ref())
             .flat_map(|traffic| &traffic.listen)
             .collect();
@@ -252,5 +173,24 @@ impl Actor {
             }
         }
         Ok(())
+    }
+}
+
+/// The route that a table puts into effect.
+fn route_of(table: &ServiceTable) -> Route {
+    let mut members = Vec::new();
+    let mut weights = BTreeMap::new();
+    for arm in &table.arms {
+        weights.insert(ReleaseNumber(arm.release), arm.weight);
+        let ids = arm.members.iter().filter_map(|one| InstanceId::parse(&one.instance).ok());
+        members.extend(ids);
+    }
+    Route {
+        weights,
+        members,
+        settings: None,
+        newest: table.newest.map(ReleaseNumber),
+        preview: table.preview.as_ref().map(|preview| ReleaseNumber(preview.release)),
+        hold_requests: table.mode == Mode::Pause,
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn stage_pending(stage: &Stage) -> StageView {
 
 impl Actor {
     fn reference(&self, number: ReleaseNumber) -> ReleaseRef {
-        match self.releases.get(&number) {
+        match self.engine.releases.get(&number) {
             Some(release) => release_ref(release),
             None => ReleaseRef { number: number.0, version: "?".into() },
         }
@@ -35,14 +35,14 @@ impl Actor {
 
     /// The service as it is now.
     pub fn view(&self) -> ServiceView {
-        let progress = &self.journal.progress;
+        let progress = &self.engine.progress;
         let now = self.journal.clock.now();
         let traffic = progress
             .active
             .as_ref()
             .and_then(|active| active.plan.to)
             .or(progress.serving)
-            .and_then(|number| self.releases.get(&number))
+            .and_then(|number| self.engine.releases.get(&number))
             .and_then(|release| release.spec.traffic.as_ref());
         let standby = progress.standby.map(|(release, until)| StandbyView {
             release: self.reference(release),
@@ -50,11 +50,17 @@ impl Actor {
         });
         let wanted = progress.active.as_ref().map(|active| active.plan.instances);
         ServiceView {
-            service: self.service.to_string(),
+            service: self.engine.service.to_string(),
             desired: if progress.up { "up" } else { "down" }.into(),
             serving: progress.serving.map(|number| self.reference(number)),
             instances_wanted: wanted.unwrap_or(progress.instances),
-            instances_ready: self.observed.fleets().values().map(|fleet| fleet.ready()).sum(),
+            instances_ready: self
+                .engine
+                .observed
+                .fleets()
+                .values()
+                .map(|fleet| fleet.ready())
+                .sum(),
             arms: self.arms(),
             listen: traffic.map(|traffic| traffic.listen.clone()).unwrap_or_default(),
             standby,
@@ -65,10 +71,10 @@ impl Actor {
     }
 
     fn arms(&self) -> Vec<ArmView> {
-        let route = self.observed.route();
+        let route = self.engine.observed.route();
         let members = route.map_or(0, |route| route.members.len() as u32);
         let by_capacity = route.is_some_and(|route| route.weights.values().all(|w| *w == 0));
-        let fleets = self.observed.fleets().iter();
+        let fleets = self.engine.observed.fleets().iter();
         fleets
             .map(|(release, fleet)| {
                 let routed = || {
@@ -92,7 +98,7 @@ impl Actor {
 
     /// The deployment under way, or the last one.
     pub fn deployment_view(&self) -> Option<DeploymentView> {
-        let progress = &self.journal.progress;
+        let progress = &self.engine.progress;
         match (&progress.active, &progress.last) {
             (Some(active), _) => Some(self.one_view(active, None)),
             (None, Some(ended)) => Some(self.one_view(&ended.deployment, Some(ended))),
@@ -113,9 +119,9 @@ impl Actor {
             None => active.undo.as_ref().map(|undo| undo.reasons.clone()).unwrap_or_default(),
         };
         DeploymentView {
-            id: format!("{}-{}", self.service, active.number),
+            id: format!("{}-{}", self.engine.service, active.number),
             number: active.number,
-            service: self.service.to_string(),
+            service: self.engine.service.to_string(),
             kind: active.request,
             strategy: plan.strategy.clone(),
             from: plan.from.map(|number| self.reference(number)),
@@ -123,7 +129,7 @@ impl Actor {
             state: ended.map_or_else(|| active.state(), |ended| ended.state),
             undoing: active.undo.is_some(),
             stages: self.stage_views(active, ended.is_some()),
-            waiting: self.waiting.clone().filter(|_| ended.is_none()),
+            waiting: self.engine.waiting.clone().filter(|_| ended.is_none()),
             instances_started: active.started,
             instances_failed: active.failures.len().max(active.failed as usize) as u32,
             reasons,
@@ -181,7 +187,7 @@ impl Actor {
     pub fn deployment_row(&self) -> Option<DeploymentRow> {
         let view = self.deployment_view()?;
         let (number, state) = (view.number, view.state.name().to_owned());
-        let active = self.journal.progress.active.is_some();
+        let active = self.engine.progress.active.is_some();
         let body = serde_json::to_value(&view).expect("a view is plain data");
         Some(DeploymentRow { number, state, active, body })
     }
@@ -194,14 +200,14 @@ impl Actor {
         if let Some(view) = self.deployment_view().filter(|view| view.number == number) {
             return Ok(Some(view));
         }
-        let row = self.journal.store.deployment(&self.service, number).await?;
+        let row = self.journal.store.deployment(&self.engine.service, number).await?;
         Ok(row.and_then(|row| serde_json::from_value(row.body).ok()))
     }
 
     /// The release that served before the one that serves.
     pub async fn previous_serving(&self) -> Result<Option<ReleaseNumber>, Failure> {
-        let serving = self.journal.progress.serving;
-        let rows = self.journal.store.deployments(&self.service, 1000).await?;
+        let serving = self.engine.progress.serving;
+        let rows = self.journal.store.deployments(&self.engine.service, 1000).await?;
         let completed = DeploymentState::Completed.name();
         let views = rows.into_iter().filter(|row| row.state == completed);
         let mut views =
@@ -217,10 +223,10 @@ impl Actor {
     pub fn instance_views(&self) -> Vec<InstanceView> {
         let now = self.journal.clock.now();
         let mut views = Vec::new();
-        for (release, fleet) in self.observed.fleets() {
+        for (release, fleet) in self.engine.observed.fleets() {
             for (slot, seen) in fleet.iter() {
                 let id = rollway_core::ids::InstanceId { release: *release, slot };
-                let detail = self.details.get(&id).cloned().unwrap_or_default();
+                let detail = self.engine.details.get(&id).cloned().unwrap_or_default();
                 let life = match seen.life {
                     Life::Starting => "starting",
                     Life::Running => "running",
@@ -240,7 +246,7 @@ impl Actor {
                     life: life.into(),
                     health: health.into(),
                     reason: detail.reason,
-                    routed: self.observed.is_routed(id),
+                    routed: self.engine.observed.is_routed(id),
                     incarnation: detail.incarnation,
                     restarts: detail.restarts,
                     age_ms: now.0.saturating_sub(seen.started.0),

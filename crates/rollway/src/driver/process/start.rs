@@ -127,7 +127,7 @@ impl Shared {
         key: &Key,
         launch: &Launch,
     ) -> Result<(Ensured, SeenInstance), Failure> {
-        let mut coming = SeenInstance::absent(launch);
+        let mut coming = launch.absent();
         (coming.life, coming.generation) = (Life::Starting, fence.generation);
         self.known().insert(key.clone(), Known::Coming(Box::new(coming)));
         let result = self.start_shim(fence, key, launch).await;
@@ -165,9 +165,7 @@ impl Shared {
             Answer::Not(outcome) => {
                 tokio::spawn(connection::reap(child));
                 match outcome {
-                    Outcome::Stale(seen) => {
-                        Ok((Ensured::Stale { seen }, SeenInstance::absent(launch)))
-                    }
+                    Outcome::Stale(seen) => Ok((Ensured::Stale { seen }, launch.absent())),
                     Outcome::NotDone(why) | Outcome::Unfinished(why) => Err(not_done(why)),
                     Outcome::Done | Outcome::NotNeeded | Outcome::Stopping => {
                         self.found_running(key, launch).await
@@ -194,7 +192,7 @@ impl Shared {
         self.known().remove(key);
         self.adopt_if_there(key).await?;
         let known = self.known().get(key).map(Known::seen);
-        Ok((Ensured::NotNeeded, known.unwrap_or_else(|| SeenInstance::absent(launch))))
+        Ok((Ensured::NotNeeded, known.unwrap_or_else(|| launch.absent())))
     }
 }
 
@@ -202,8 +200,9 @@ impl Shared {
 fn spawn(shared: &Shared, folder: &Path, order: Order) -> io::Result<(Child, UnixStream)> {
     folder::make(folder.parent().expect("an instance's folder is in its service's"))?;
     let (ours, theirs) = UnixStream::pair()?;
-    let mut command = fds::command_without(&shared.inherited, &shared.program);
-    command.arg("shim").arg(folder).env_clear();
+    let (program, arguments) = shared.shim.split_first().expect("a command has a program");
+    let mut command = fds::command_without(&shared.inherited, Path::new(program));
+    command.args(arguments).arg(folder).env_clear();
     for name in PASSED_ON {
         command.envs(std::env::var_os(name).map(|value| (name, value)));
     }

@@ -1,0 +1,202 @@
+//! What the driver sees, and what is concluded from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Doubt, Effect, Engine, Failed, Trust};
+use crate::ids::{InstanceId, ReleaseNumber};
+use crate::observed::{Health, Instance, Life};
+use crate::seen::{self, SeenInstance};
+use crate::units::Millis;
+
+/// While something is in doubt, the driver is asked this often.
+const LOOK_MS: u64 = 1000;
+/// So many starts and ends are remembered against late observations.
+const TOUCHED_MAX: usize = 10_000;
+
+impl Engine {
+    /// What is in doubt is looked at until it is seen; so is what changed during a look of which
+    /// nothing is heard.
+    pub(super) fn look_at_doubts(&mut self) {
+        let doubtful = !self.doubts.is_empty() || self.look_again;
+        if doubtful && self.now >= self.look_after {
+            self.look();
+        }
+    }
+
+    /// Something is different: looked at now or, while a look is under way, right after it. Many
+    /// changes at once are one look.
+    pub(super) fn changed(&mut self) {
+        let fresh = |since: Millis| self.now.0 < since.0 + LOOK_MS;
+        if self.looking.is_some_and(fresh) {
+            self.look_again = true;
+        } else {
+            self.look();
+        }
+    }
+
+    /// Asks the driver again; the answer comes as an input.
+    pub(super) fn look(&mut self) {
+        self.look_after = Millis(self.now.0 + LOOK_MS);
+        self.looking = Some(self.now);
+        self.look_again = false;
+        self.effects.push(Effect::Observe(self.turn));
+    }
+
+    /// Remembers that an instance started or ended: what was seen before that is old.
+    pub(super) fn touch(&mut self, id: InstanceId) {
+        self.turn += 1;
+        if self.touched.len() >= TOUCHED_MAX {
+            // Observations take milliseconds: what is this old is not needed any more.
+            let old = self.turn.saturating_sub(TOUCHED_MAX as u64 / 2);
+            self.touched.retain(|_, turn| *turn > old);
+        }
+        self.touched.insert(id, self.turn);
+    }
+
+    /// Takes note of what the driver sees; `asked` is the turn at which it was asked.
+    pub(super) fn seen(&mut self, seen: Result<Vec<SeenInstance>, Failed>, asked: u64) {
+        self.looking = None;
+        if self.look_again {
+            self.look();
+        }
+        // No answer is not an empty answer: nothing is concluded from it.
+        let Ok(seen) = seen else { return };
+        let present: BTreeSet<_> = seen.iter().map(|one| one.instance).collect();
+        let newer = |id: &InstanceId, touched: &BTreeMap<InstanceId, u64>| {
+            touched.get(id).is_some_and(|turn| *turn > asked)
+        };
+        let doubts = self.doubts.iter().map(|(id, doubt)| (*id, *doubt));
+        let doubts: Vec<_> = doubts.filter(|(id, _)| !newer(id, &self.touched)).collect();
+        for (id, doubt) in doubts {
+            let one = seen.iter().find(|one| one.instance == id);
+            self.settle(id, doubt, one);
+        }
+        for one in seen {
+            if !newer(&one.instance, &self.touched) {
+                self.seen_one(&one);
+            }
+        }
+        let process = |release: &ReleaseNumber| {
+            !self.releases.contains_key(release) || self.has_driver(*release, "process")
+        };
+        let gone: Vec<InstanceId> = self
+            .observed
+            .fleets()
+            .iter()
+            .filter(|(release, _)| process(release))
+            .flat_map(|(release, fleet)| {
+                let release = *release;
+                fleet.iter().map(move |(slot, seen)| (InstanceId { release, slot }, seen.life))
+            })
+            .filter(|(id, life)| {
+                !present.contains(id)
+                    && !newer(id, &self.touched)
+                    && !matches!(life, Life::Starting | Life::Leaving | Life::Ended)
+            })
+            .map(|(id, _)| id)
+            .collect();
+        for id in gone {
+            self.observed.change(id, |instance| {
+                instance.life = Life::Ended;
+                instance.ends += 1;
+            });
+        }
+    }
+
+    /// An instance in doubt is looked at: it is there, or not.
+    fn settle(&mut self, id: InstanceId, doubt: Doubt, one: Option<&SeenInstance>) {
+        match (doubt, one) {
+            // It is on its way out: one more look.
+            (_, Some(one)) if one.life == seen::Life::Stopping => return,
+            (Doubt::Start | Doubt::Stop, Some(_)) => {
+                self.observed.change(id, |instance| instance.life = Life::Running);
+            }
+            (Doubt::Start, None) => self.observed.remove(id),
+            (Doubt::Stop, None) => self.is_gone(id, 0),
+        }
+        self.doubts.remove(&id);
+    }
+
+    /// Takes note of one instance that the driver sees.
+    pub(super) fn seen_one(&mut self, one: &SeenInstance) {
+        let known = self.observed.get(one.instance).cloned();
+        if known.as_ref().is_some_and(|known| known.life == Life::Leaving) {
+            return;
+        }
+        let (life, ends, evidence) = life_of(one);
+        let detail = self.details.entry(one.instance).or_default();
+        let other = detail.incarnation != one.incarnation;
+        detail.address = one.address;
+        detail.restarts = one.restarts;
+        detail.incarnation.clone_from(&one.incarnation);
+        let now = self.now;
+        let mut instance = known.unwrap_or_else(|| {
+            Instance::starting(Millis(now.0.saturating_sub(one.started_ms_ago)))
+        });
+        instance.life = life;
+        instance.ends = instance.ends.max(ends);
+        if !evidence.is_empty() {
+            instance.evidence = evidence;
+        }
+        if life == Life::Leaving {
+            // Somebody else has asked it to end: its end is noticed by looking.
+            self.doubts.insert(one.instance, Doubt::Stop);
+        }
+        let runs = life == Life::Running;
+        if other || !runs {
+            // Another process must prove itself anew.
+            instance.health = Health::Starting;
+            if detail.probing.take().is_some() {
+                self.effects.push(Effect::StopProbing(one.instance));
+            }
+        }
+        let unprobed = detail.probing.is_none();
+        self.observed.put(one.instance, instance);
+        if runs && unprobed {
+            self.probe(one.instance, Trust::Unproven);
+        }
+    }
+
+    /// Begins to probe an instance; one without probes is healthy as soon as it runs.
+    pub(super) fn probe(&mut self, id: InstanceId, trust: Trust) {
+        let Some(release) = self.releases.get(&id.release) else { return };
+        let Some(detail) = self.details.get_mut(&id) else { return };
+        if detail.probing.take().is_some() {
+            self.effects.push(Effect::StopProbing(id));
+        }
+        let now = self.now;
+        if release.spec.health.is_empty() {
+            self.observed.change(id, |instance| {
+                if !matches!(instance.health, Health::Healthy(_)) {
+                    instance.health = Health::Healthy(now);
+                }
+            });
+            return;
+        }
+        self.probings += 1;
+        detail.probing = Some(self.probings);
+        self.effects.push(Effect::Probe(id, self.probings, trust));
+    }
+}
+
+fn life_of(one: &SeenInstance) -> (Life, u32, Vec<String>) {
+    let describe = |ended: &seen::Ended| {
+        let how = match (ended.code, ended.signal) {
+            (Some(code), _) => format!("exited with code {code}"),
+            (None, Some(signal)) => format!("was ended by signal {signal}"),
+            (None, None) => "ended unseen".to_owned(),
+        };
+        let mut lines = vec![how];
+        lines.extend(ended.last_lines.iter().cloned());
+        lines
+    };
+    match &one.life {
+        seen::Life::Starting => (Life::Starting, one.restarts, Vec::new()),
+        seen::Life::Running => (Life::Running, one.restarts, Vec::new()),
+        seen::Life::Restarting { ended, .. } => {
+            (Life::Restarting, one.restarts + 1, describe(ended))
+        }
+        seen::Life::Ended(ended) => (Life::Ended, one.restarts + 1, describe(ended)),
+        seen::Life::Stopping => (Life::Leaving, one.restarts, Vec::new()),
+    }
+}

@@ -1,0 +1,238 @@
+//! What the simulated world is made of: a target with processes, a proxy, control planes.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use rollway_core::engine::{Append, Effect, Engine, Input, Ticket, Verb};
+use rollway_core::health::{Health as Fold, State};
+use rollway_core::ids::{Generation, InstanceId, ReleaseNumber, Version};
+use rollway_core::observed::Health;
+use rollway_core::plan::Route;
+use rollway_core::release::Release;
+use rollway_core::seen::{Ended, Life, SeenInstance};
+use rollway_core::view::VerbArgs;
+
+/// How the instances of a release behave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Temper {
+    /// They answer probes this long after their start.
+    Good(u64),
+    /// They never do.
+    NeverReady,
+    /// They end this long after their start.
+    Crashes(u64),
+}
+
+/// How a process lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// It runs.
+    Running,
+    /// It ended, and its shim starts it again.
+    Restarting,
+    /// It ended.
+    Ended,
+    /// It was asked to end.
+    Stopping,
+}
+
+/// One instance at the target.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// Which run it is, of all runs of the world.
+    pub run: u64,
+    /// How it lives.
+    pub phase: Phase,
+    /// When this run began.
+    pub began: u64,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// Who started it.
+    pub generation: Generation,
+    /// The label of its build.
+    pub version: Version,
+    /// From when on it answers.
+    pub well_from: u64,
+    /// It does not answer until then.
+    pub unwell_until: u64,
+    /// Whether this run has passed as many probes in a row as are wanted.
+    pub passed: bool,
+    /// Whether any run of this instance has.
+    pub ever_passed: bool,
+    /// When it last stopped answering, or the last time that it was seen to answer.
+    pub answered_until: u64,
+}
+
+impl Process {
+    /// Whether it answers a probe.
+    #[must_use]
+    pub fn answers(&self, now: u64) -> bool {
+        let runs = matches!(self.phase, Phase::Running | Phase::Stopping);
+        runs && now >= self.well_from && now >= self.unwell_until
+    }
+
+    /// Whether it was fit to serve at some time since then.
+    #[must_use]
+    pub fn was_fit(&self, since: u64, now: u64) -> bool {
+        self.ever_passed && (self.answers(now) || self.answered_until >= since)
+    }
+
+    /// As the driver shows it.
+    #[must_use]
+    pub fn seen(&self, instance: InstanceId, now: u64) -> SeenInstance {
+        let life = match self.phase {
+            Phase::Running => Life::Running,
+            Phase::Restarting => {
+                let ended = Ended { code: Some(1), ..Ended::default() };
+                Life::Restarting { ended, wait_ms: 100 }
+            }
+            Phase::Ended => Life::Ended(Ended { code: Some(1), ..Ended::default() }),
+            Phase::Stopping => Life::Stopping,
+        };
+        SeenInstance {
+            instance,
+            version: self.version.clone(),
+            address: None,
+            life,
+            incarnation: format!("{}:{}", self.run, self.began),
+            restarts: self.restarts,
+            started_ms_ago: now - self.began,
+            generation: self.generation,
+        }
+    }
+}
+
+/// The machine that instances run on.
+#[derive(Debug, Default)]
+pub struct Target {
+    /// The newest generation that acted.
+    pub fence: Generation,
+    /// What runs.
+    pub processes: BTreeMap<InstanceId, Process>,
+    /// Runs so far.
+    pub runs: u64,
+}
+
+/// The data plane.
+#[derive(Debug, Default)]
+pub struct Proxy {
+    /// Whether it runs.
+    pub is_down: bool,
+    /// The newest generation and revision that it was told.
+    pub seen: (u64, u64),
+    /// The table; it outlives a crash.
+    pub table: Option<Route>,
+    /// Until when requests are in flight at an instance that gets no new ones.
+    pub busy: BTreeMap<InstanceId, u64>,
+}
+
+impl Proxy {
+    /// Whether new requests go to an instance.
+    #[must_use]
+    pub fn routes(&self, id: InstanceId) -> bool {
+        self.table.as_ref().is_some_and(|route| shares(route, id))
+    }
+}
+
+/// Whether a route gives an instance new requests.
+#[must_use]
+pub fn shares(route: &Route, id: InstanceId) -> bool {
+    let by_capacity = route.weights.values().all(|weight| *weight == 0);
+    let weight = route.weights.get(&id.release).copied().unwrap_or(0);
+    let previewed = route.preview == Some(id.release);
+    (by_capacity || weight > 0 || previewed) && route.members.contains(&id)
+}
+
+/// What a person asks for.
+#[derive(Debug, Clone)]
+pub enum Wish {
+    /// To deploy this.
+    Deploy(Box<Release>),
+    /// A verb.
+    Verb(Verb, VerbArgs),
+}
+
+/// What waits for a control plane's loop.
+#[derive(Debug, Clone)]
+pub enum Mail {
+    /// Something happened.
+    Told(Input),
+    /// Somebody asks.
+    Asked(Wish),
+}
+
+/// One probing of one instance.
+#[derive(Debug)]
+pub struct Probing {
+    /// Its number.
+    pub number: u64,
+    /// When it began.
+    pub began: u64,
+    /// What its probes amount to.
+    pub fold: Fold,
+    /// The same in short.
+    pub state: State,
+    /// What the loop was told last.
+    pub told: Option<Health>,
+}
+
+/// What an abort was about, so that its acknowledgement can be held to it.
+#[derive(Debug, Clone, Copy)]
+pub struct Aborted {
+    /// The deployment.
+    pub deployment: u64,
+    /// The release that must not start any more.
+    pub release: ReleaseNumber,
+}
+
+/// One control plane: the production loop, and the dumb part around it.
+#[derive(Debug, Default)]
+pub struct Plane {
+    /// Counts its lives: what was meant for an earlier one is not heard.
+    pub life: u64,
+    /// Its loop, if it runs.
+    pub engine: Option<Engine>,
+    /// Effects that are still to be performed.
+    pub todo: VecDeque<Effect>,
+    /// The append that is being written: nothing else goes on meanwhile.
+    pub writing: Option<Append>,
+    /// The wait before the next try.
+    pub retry: u64,
+    /// What waits for the loop.
+    pub mail: VecDeque<Mail>,
+    /// Whether the loop has said when it wants to be woken.
+    pub idle: bool,
+    /// The wake that counts.
+    pub token: u64,
+    /// The events that it knows to be written.
+    pub seq: u64,
+    /// What its service's clock is ahead of the world's.
+    pub offset: i64,
+    /// It is stopped until then.
+    pub paused_until: u64,
+    /// Nothing gets through until then.
+    pub cut_until: u64,
+    /// Answers do not get through until then.
+    pub deaf_until: u64,
+    /// When its view of the world was last disturbed.
+    pub disturbed: u64,
+    /// The request that the append under way is for.
+    pub asking: Option<Wish>,
+    /// The answers that wait.
+    pub tickets: BTreeMap<Ticket, Option<Aborted>>,
+    /// The probings.
+    pub probings: BTreeMap<InstanceId, Probing>,
+    /// Instances whose last call had no answer, and that have not been observed since.
+    pub unknown: BTreeSet<InstanceId>,
+    /// The observations asked for, by their number, in order.
+    pub looks: u64,
+    /// The number of looks when each instance became unknown.
+    pub unknown_at: BTreeMap<InstanceId, u64>,
+}
+
+impl Plane {
+    /// The service's clock.
+    #[must_use]
+    pub fn clock(&self, now: u64) -> rollway_core::units::Millis {
+        rollway_core::units::Millis((now.cast_signed() + self.offset).max(0).cast_unsigned())
+    }
+}
