@@ -23,10 +23,12 @@ struct Machine<'a> {
 
 impl<'a> Machine<'a> {
     fn is_true(&mut self, node: &'a Node) -> Result<bool, Fault> {
-        match &*self.value(node)? {
-            Value::Bool(is_so) => Ok(*is_so),
-            other => Err(Fault::new(node.span, format!("expected bool, but got {}", other.kind()))),
-        }
+        let value = self.value(node)?;
+        let Value::Bool(is_so) = *value else {
+            let what = format!("expected bool, but got {}", value.kind());
+            return Err(Fault::new(node.span, what));
+        };
+        Ok(is_so)
     }
 
     fn takes(&mut self, steps: usize, node: &Node) -> Result<(), Fault> {
@@ -84,31 +86,27 @@ impl<'a> Machine<'a> {
 
     fn place(&mut self, node: Option<&'a Node>) -> Result<Option<i64>, Fault> {
         let Some(node) = node else { return Ok(None) };
-        match &*self.value(node)? {
-            Value::Int(place) => Ok(Some(*place)),
-            other => Err(Fault::new(
-                node.span,
-                format!("a place in a list is a whole number, not a {}", other.kind()),
-            )),
-        }
+        let value = self.value(node)?;
+        let Value::Int(place) = *value else {
+            let what = format!("a place in a list is a whole number, not a {}", value.kind());
+            return Err(Fault::new(node.span, what));
+        };
+        Ok(Some(place))
     }
 
     fn binary(&mut self, operator: Operator, left: &'a Node, right: &'a Node) -> Got<'a> {
-        // These two look at the right side only where they need it.
-        match operator {
-            Operator::Or => {
-                let is_so = self.is_true(left)? || self.is_true(right)?;
-                return Ok(Cow::Owned(Value::Bool(is_so)));
-            }
-            Operator::And => {
-                let is_so = self.is_true(left)? && self.is_true(right)?;
-                return Ok(Cow::Owned(Value::Bool(is_so)));
-            }
-            Operator::Else => {
-                let first = self.value(left)?;
-                return if *first == Value::Nil { self.value(right) } else { Ok(first) };
-            }
-            _ => {}
+        // These look at the right side only where they need it.
+        if operator == Operator::Or {
+            let is_so = self.is_true(left)? || self.is_true(right)?;
+            return Ok(Cow::Owned(Value::Bool(is_so)));
+        }
+        if operator == Operator::And {
+            let is_so = self.is_true(left)? && self.is_true(right)?;
+            return Ok(Cow::Owned(Value::Bool(is_so)));
+        }
+        if operator == Operator::Else {
+            let first = self.value(left)?;
+            return if *first == Value::Nil { self.value(right) } else { Ok(first) };
         }
         let (one, other) = (self.value(left)?, self.value(right)?);
         self.takes(size(&one) + size(&other), left)?;
@@ -177,10 +175,10 @@ fn size(value: &Value) -> usize {
 }
 
 fn negated(value: &Value) -> Result<Value, String> {
-    match value {
-        Value::Int(number) => number.checked_neg().map(Value::Int).ok_or_else(overflow),
-        other => number_of(other).map(|number| Value::Float(-number)),
+    if let Value::Int(number) = value {
+        return number.checked_neg().map(Value::Int).ok_or_else(overflow);
     }
+    number_of(value).map(|number| Value::Float(-number))
 }
 
 fn overflow() -> String {
@@ -288,7 +286,9 @@ fn index<'a>(of: Cow<'a, Value>, key: &Value) -> Result<Cow<'a, Value>, String> 
             Cow::Borrowed(Value::Map(fields)) => {
                 fields.get(name).map_or(Cow::Owned(Value::Nil), Cow::Borrowed)
             }
-            _ => Cow::Owned(fields.get(name).cloned().unwrap_or(Value::Nil)),
+            Cow::Borrowed(_) | Cow::Owned(_) => {
+                Cow::Owned(fields.get(name).cloned().unwrap_or(Value::Nil))
+            }
         }),
         (Value::List(items), Value::Int(place)) => {
             let at = from_end(*place, items.len()).filter(|at| *at < items.len());

@@ -59,9 +59,11 @@ const NUMBER: Option<&str> = Some("number");
 
 /// Sorted.
 pub(super) const ALL: &[Function] = &[
-    one("abs", NUMBER, |values| match &values[0] {
-        Value::Int(number) => Ok(Value::Int(number.saturating_abs())),
-        other => Ok(Value::Float(number_of(other)?.abs())),
+    one("abs", NUMBER, |values| {
+        if let Value::Int(number) = &values[0] {
+            return Ok(Value::Int(number.saturating_abs()));
+        }
+        Ok(Value::Float(number_of(&values[0])?.abs()))
     }),
     one("asFloat", NUMBER, as_float),
     one("asInt", NUMBER, as_int),
@@ -123,17 +125,17 @@ pub(super) fn number_of(value: &Value) -> Result<f64, String> {
 }
 
 fn text(value: &Value) -> Result<&str, String> {
-    match value {
-        Value::Text(text) => Ok(text),
-        other => Err(format!("expected a string, found a {}", other.kind())),
-    }
+    let Value::Text(text) = value else {
+        return Err(format!("expected a string, found a {}", value.kind()));
+    };
+    Ok(text)
 }
 
 pub(super) fn list(value: &Value) -> Result<&[Value], String> {
-    match value {
-        Value::List(items) => Ok(items),
-        other => Err(format!("expected a list, found a {}", other.kind())),
-    }
+    let Value::List(items) = value else {
+        return Err(format!("expected a list, found a {}", value.kind()));
+    };
+    Ok(items)
 }
 
 /// Several numbers, or the numbers of one list.
@@ -180,35 +182,28 @@ fn length(values: &[Value]) -> Result<Value, String> {
 }
 
 fn as_float(values: &[Value]) -> Result<Value, String> {
-    match &values[0] {
-        Value::Text(text) => match text.parse() {
-            Ok(number) => Ok(Value::Float(number)),
-            Err(_) => Err(format!("{text:?} is no number")),
-        },
-        other => number_of(other).map(Value::Float),
+    if let Value::Text(text) = &values[0] {
+        return text.parse().map(Value::Float).map_err(|_| format!("{text:?} is no number"));
     }
+    number_of(&values[0]).map(Value::Float)
 }
+
+/// 2^63, which a float holds exactly.
+const INT_END: f64 = 9_223_372_036_854_775_808.0;
 
 /// Towards zero, as Go does; a number that no `int64` can hold is an error.
 fn as_int(values: &[Value]) -> Result<Value, String> {
-    match &values[0] {
-        Value::Text(text) => match text.parse() {
-            Ok(number) => Ok(Value::Int(number)),
-            Err(_) => Err(format!("{text:?} is no whole number")),
-        },
-        Value::Int(number) => Ok(Value::Int(*number)),
-        other => {
-            let number = number_of(other)?;
-            // 2^63, which a float holds exactly.
-            let is_held =
-                (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&number);
-            #[expect(clippy::cast_possible_truncation, reason = "cut towards zero, in range")]
-            let whole = number as i64;
-            if is_held {
-                Ok(Value::Int(whole))
-            } else {
-                Err(format!("{number} is no whole number"))
-            }
-        }
+    if let Value::Int(number) = &values[0] {
+        return Ok(Value::Int(*number));
     }
+    if let Value::Text(text) = &values[0] {
+        return text.parse().map(Value::Int).map_err(|_| format!("{text:?} is no whole number"));
+    }
+    let number = number_of(&values[0])?;
+    if !(-INT_END..INT_END).contains(&number) {
+        return Err(format!("{number} is no whole number"));
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "cut towards zero, in range")]
+    let whole = number as i64;
+    Ok(Value::Int(whole))
 }

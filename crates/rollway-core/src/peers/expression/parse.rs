@@ -136,11 +136,12 @@ impl Parser {
         is_next
     }
 
-    fn expects(&mut self, sign: &str) -> Result<usize, Fault> {
+    fn expects(&mut self, sign: &'static str) -> Result<usize, Fault> {
         let token = self.next();
-        match token.token {
-            Token::Sign(next) if next == sign => Ok(token.span.1),
-            _ => Err(unexpected(&token, &format!("{sign:?}"))),
+        if token.token == Token::Sign(sign) {
+            Ok(token.span.1)
+        } else {
+            Err(unexpected(&token, &format!("{sign:?}")))
         }
     }
 
