@@ -235,6 +235,12 @@ impl Samples {
     }
 }
 
+/// The value below which a share of `p` of a normal distribution lies; infinite at 0 and 1.
+#[must_use]
+pub fn normal_quantile(p: f64) -> f64 {
+    normal::quantile(p)
+}
+
 /// What the ranks of two samples come to.
 struct Ranked {
     /// Pairs with the larger value in the first sample.

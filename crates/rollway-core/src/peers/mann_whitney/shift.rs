@@ -61,9 +61,9 @@ impl Samples {
         solver: Solver,
     ) -> Result<Option<Interval>, Problem> {
         let alpha = alpha(confidence)?;
-        let z = normal::quantile(match alternative {
-            Alternative::TwoSided => 1.0 - alpha / 2.0,
-            Alternative::Less | Alternative::Greater => 1.0 - alpha,
+        let z = -normal::quantile(match alternative {
+            Alternative::TwoSided => alpha / 2.0,
+            Alternative::Less | Alternative::Greater => alpha,
         });
         let end = |quantile: f64| match solver {
             Solver::R => self.root(quantile, alternative, Continuity::Corrected),
