@@ -184,7 +184,13 @@ pub struct Classified {
     /// Why.
     pub reason: Option<String>,
     /// The effect, by the metric's measure; 1 where nothing was compared, NaN where a mean is 0.
+    #[serde(deserialize_with = "number_or_none")]
     pub deviation: f64,
+}
+
+/// JSON has no NaN: it is written as `null`.
+fn number_or_none<'de, D: serde::Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(from)?.unwrap_or(f64::NAN))
 }
 
 /// The shift between canary and baseline.
