@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use rollway_core::peers::expression::{Condition, Value, pointed_at};
 use rollway_core::peers::flagger::{self, Strategy as Trial, Tick, Weighting, Weights};
-use rollway_core::peers::kayenta::{Class, Manner, Metric, classify, shift};
+use rollway_core::peers::kayenta::score::{Thresholds, Verdict};
+use rollway_core::peers::kayenta::{Class, Config, Manner, Metric, Values, classify, judge, shift};
 use rollway_core::peers::mann_whitney::{Alternative, Continuity, Method, Samples, Solver};
 use rollway_core::peers::threshold::{
     Counters, Limits, Metric as Measured, Phase, Run, assess_run,
@@ -122,11 +123,14 @@ proptest! {
 
     #[test]
     fn a_limit_that_is_passed_stays_passed(
-        failures in 0_u32..8, limit in 0_u32..5, later in prop::collection::vec(any::<bool>(), 0..9),
+        failures in 0_u32..8,
+        limit in 0_u32..5,
+        later in prop::collection::vec(any::<bool>(), 0..9),
     ) {
         let limits =
             Limits { failure_limit: Some(limit), interval_seconds: Some(1), ..Limits::default() };
-        let mut counters = (0..failures).fold(Counters::default(), |all, _| all.with(Phase::Failed));
+        let failed = |all: Counters, _| all.with(Phase::Failed);
+        let mut counters = (0..failures).fold(Counters::default(), failed);
         let is_failed = |counters: &Counters| limits.assess(counters, Run::Going) == Phase::Failed;
         prop_assert_eq!(is_failed(&counters), failures > limit);
         for is_good in later {
@@ -171,7 +175,8 @@ proptest! {
         let metric = Metric::default();
         let judged = |unit: f64| {
             let (canary, baseline) = (floats(&canary, unit), floats(&baseline, unit));
-            let class = classify(&metric, &canary, &baseline, Manner::Mended).expect("finite").class;
+            let classified = classify(&metric, &canary, &baseline, Manner::Mended);
+            let class = classified.expect("finite").class;
             let samples = Samples::new(&canary, &baseline).expect("finite");
             let shift = shift(&samples, 0.98, Manner::Mended).expect("a share").expect("a shift");
             (class, shift.low / unit, shift.high / unit, shift.estimate / unit)
@@ -221,8 +226,13 @@ fn a_deep_or_long_condition_is_refused_and_a_dear_one_stopped() {
     assert!(problem(&"true||".repeat(300), &Value::Nil).contains("nested deeper"));
     assert!(problem(&" ".repeat(5000), &Value::Nil).contains("the most is 4096"));
     let many = Value::List(vec![Value::Int(1); 2000]);
-    let dear = "all(result, {all(result, {# > 0})})";
-    assert!(problem(dear, &many).contains("steps"));
+    for dear in [
+        "all(result, {all(result, {# > 0})})",
+        "all(result, {result[:][0] > 0})",
+        "len(map(result, {result})) > 0",
+    ] {
+        assert!(problem(dear, &many).contains("steps"), "{dear}");
+    }
 }
 
 #[test]
@@ -335,4 +345,83 @@ fn a_class_without_a_ratio_is_read_as_it_was_written() {
         serde_json::from_str(&written).expect("as it was written");
     assert_eq!(read.class, Class::High);
     assert!(read.deviation.is_nan(), "{written}");
+}
+
+#[test]
+fn of_alike_samples_the_mended_judge_calls_no_more_different_than_its_confidence() {
+    // Every order of five and five values is as probable as any other if they are alike.
+    let metric = Metric { tolerance: 0.0, ..Metric::default() };
+    let orders = (0_u32..1 << 10).filter(|order| order.count_ones() == 5);
+    let mut counts = [0, 0];
+    for order in orders {
+        let side = |bit: u32| -> Vec<f64> {
+            (0..10).filter(|at| order >> at & 1 == bit).map(f64::from).collect()
+        };
+        let class = classify(&metric, &side(1), &side(0), Manner::Mended).expect("finite").class;
+        counts[usize::from(class != Class::Pass)] += 1;
+    }
+    // The two most extreme orders of each side: 1.6 %, and the confidence is 98 %.
+    assert_eq!(counts, [248, 4]);
+}
+
+#[test]
+fn a_whole_judgement_weighs_groups_and_names_its_metrics() {
+    let config: Config = serde_json::from_value(serde_json::json!({
+        "metrics": {
+            "errors": {"groups": ["errors"], "canary": {"direction": "increase"}},
+            "latency": {"groups": ["latency"]},
+            "notes": {"groups": ["latency"], "canary": {"muted": true}}
+        },
+        "groupWeights": {"errors": 75.0},
+        "thresholds": {"pass": 90.0, "marginal": 50.0}
+    }))
+    .expect("a configuration");
+    let values = |shift: f64| Values {
+        canary: (0..12).map(|at| f64::from(at) + shift).chain([f64::NAN]).collect(),
+        baseline: (0..12).map(f64::from).collect(),
+    };
+    let judged = |errors: f64, latency: f64| {
+        let all = [("errors".to_owned(), values(errors)), ("latency".to_owned(), values(latency))];
+        let judgement = judge(&config, &all.into()).expect("known metrics");
+        (judgement.score.summary, judgement.verdict, judgement.metrics["errors"].class)
+    };
+    assert_eq!(judged(0.0, 0.0), (100.0, Verdict::Pass, Class::Pass));
+    assert_eq!(judged(0.0, 50.0), (75.0, Verdict::Marginal, Class::Pass));
+    assert_eq!(judged(50.0, 0.0), (25.0, Verdict::Fail, Class::High));
+    assert_eq!(judged(-50.0, 0.0), (100.0, Verdict::Pass, Class::Pass));
+    let unknown = judge(&config, &[("error".to_owned(), values(0.0))].into()).expect_err("unknown");
+    assert_eq!(unknown.what, "unknown metric \"error\"; known: errors, latency, notes");
+    // Without any values there is no data, and that is never a pass.
+    assert_eq!(judge(&config, &[].into()).expect("nothing").verdict, Verdict::Fail);
+}
+
+#[test]
+fn a_standalone_run_ends_at_a_marginal_score_and_its_last_one_decides() {
+    let thresholds = Thresholds { pass: 90.0, marginal: 50.0 };
+    assert_eq!(thresholds.of_run(&[60.0, 95.0]), Verdict::Pass);
+    assert_eq!(thresholds.of_run(&[50.0, 95.0]), Verdict::Fail);
+    assert_eq!(thresholds.of_run(&[95.0, 60.0]), Verdict::Fail);
+    assert_eq!(thresholds.of_run(&[]), Verdict::Fail);
+}
+
+#[test]
+fn flagger_gives_up_after_enough_failed_checks_and_starts_again_with_a_revision() {
+    let trial = Trial::AbTesting(2);
+    let run = |ticks: &[Tick]| {
+        ticks.iter().fold(flagger::State::INITIALIZED, |state, tick| {
+            flagger::after(state, *tick, &trial, 2)
+        })
+    };
+    let failed = run(&[Tick::NewRevision, Tick::Bad, Tick::Good, Tick::Bad, Tick::Good]);
+    assert_eq!((failed.phase, failed.canary_weight), (flagger::Phase::Failed, 0));
+    let again = run(&[Tick::NewRevision, Tick::Bad, Tick::Good, Tick::NewRevision]);
+    assert_eq!(
+        (again.phase, again.failed_checks, again.iterations),
+        (flagger::Phase::Progressing, 0, 0)
+    );
+    let stuck = run(&[Tick::NewRevision, Tick::Waiting, Tick::Stuck]);
+    assert_eq!(stuck.phase, flagger::Phase::Failed);
+    let promoting = [Tick::NewRevision, Tick::Good, Tick::Good, Tick::Good, Tick::PrimaryNotReady];
+    let lost = run(&promoting);
+    assert_eq!((lost.phase, lost.canary_weight), (flagger::Phase::Failed, 100));
 }

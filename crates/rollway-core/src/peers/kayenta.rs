@@ -4,16 +4,20 @@
 //! [`Manner::Faithful`] answers as Kayenta does. [`Manner::Mended`] is the same judge without
 //! what is known to be wrong with it:
 //!
-//! | defect of Kayenta | here, mended |
-//! |---|---|
-//! | no least number of samples: two alike samples of 2 values differ 22 times in 100, of 3 values 5 times | fewer than [`Metric::samples_min`], or too few for the confidence, are no data |
-//! | the ends of the interval are found to 1e-4 of any unit: seconds judged as milliseconds change the class | the ends are the very differences, in every unit |
-//! | the interval may be inverted: its low end above its high end | never is |
-//! | the estimate of the shift keeps the correction for continuity | the median of the differences, as Hodges and Lehmann have it |
-//! | two constant samples get random noise, and a class by chance | are compared as they are |
-//! | a class `Error` where all values are the same at some shift, which no group counts | cannot come |
-//! | `tolerance` and `confidence` of the configuration are not heeded by its judge | are |
-//! | with NaN replaced, an empty side passes | is no data |
+//! - No least number of samples: of two samples that are alike, 22 in 100 differ at 2 values a
+//!   side, and 5 at 3. Mended: fewer than [`Metric::samples_min`], or too few for the confidence,
+//!   are no data.
+//! - The ends of the interval are found to 1e-4 of any unit: what is judged in seconds is judged
+//!   otherwise in hours. Mended: the ends are the very differences, in every unit.
+//! - The interval may be inverted, its low end above its high end. Mended: it never is.
+//! - The estimate of the shift keeps the correction for continuity. Mended: it is the median of
+//!   the differences, as Hodges and Lehmann have it.
+//! - Two constant samples get random noise, and a class by chance. Mended: they are compared as
+//!   they are. The faithful manner has the quantiles of that noise in place of chance.
+//! - Where all values are the same at some shift, Kayenta throws; the metric is an `Error`, which
+//!   no group counts. Mended: cannot come.
+//! - Its judge does not heed `tolerance` and `confidence`. Mended: it does.
+//! - With NaN replaced, an empty side passes. Mended: it is no data.
 
 use std::collections::BTreeMap;
 

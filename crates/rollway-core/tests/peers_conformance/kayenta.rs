@@ -47,6 +47,29 @@ fn kayenta_finds_the_shifts_of_the_r_data_so() {
 }
 
 #[test]
+fn the_mended_judge_does_not_mind_the_unit() {
+    let Some(mut told) = Told::of("mann_whitney_r_reference.json") else { return };
+    told.group("cases", |case| {
+        let metric = Metric { confidence: number(&case["conf_level"]), ..Metric::default() };
+        let class = |unit: f64, manner: Manner| {
+            let side = |key: &str| -> Vec<f64> {
+                numbers(&case[key]).iter().map(|value| value * unit).collect()
+            };
+            classify(&metric, &side("experiment"), &side("control"), manner)
+                .map(|classified| classified.class)
+                .map_err(|problem| problem.to_string())
+        };
+        // A power of two, so that not even a rounding differs: about 1e-5.
+        let small = 2.0_f64.powi(-17);
+        same(&class(small, Manner::Mended)?, &class(1.0, Manner::Mended)?)?;
+        let minds = class(small, Manner::Faithful)? != class(1.0, Manner::Faithful)?;
+        let why = "that the faithful one judges otherwise in a unit of 2^-17";
+        Ok(if minds { Held::Otherwise(why) } else { Held::Same })
+    });
+    told.end();
+}
+
+#[test]
 fn kayenta_and_r_agree_on_the_statistics_file() {
     let Some(mut told) = Told::of("stats_kayenta_mw.json") else { return };
     told.group("cases", |case| {

@@ -10,6 +10,8 @@ use serde_json::Value;
 pub enum Held {
     /// As expected.
     Same,
+    /// As it has to be, and of a kind that is counted apart: which.
+    Otherwise(&'static str),
     /// Of something that we have not: why.
     NotOurs(&'static str),
 }
@@ -65,7 +67,7 @@ impl Told {
                     same += 1;
                     continue;
                 }
-                Ok(Held::NotOurs(why)) => why,
+                Ok(Held::Otherwise(why) | Held::NotOurs(why)) => why,
                 Err(what) => {
                     wrong.push(format!("{file}: {name}[{at}]: {what}"));
                     continue;

@@ -62,6 +62,8 @@ impl<'a> Machine<'a> {
             }
             Kind::Slice(of, first, last) => {
                 let of = self.value(of)?;
+                // What is cut out is copied.
+                self.takes(size(&of), node)?;
                 let first = self.place(first.as_deref())?;
                 let last = self.place(last.as_deref())?;
                 slice(&of, first, last).map(Cow::Owned).map_err(fault)
@@ -125,7 +127,9 @@ impl<'a> Machine<'a> {
             self.items.push(item.clone());
             if each == Each::Map {
                 let mapped = body.map_or(Ok(item), |body| self.value(body));
-                kept.push(mapped?.into_owned());
+                let mapped = mapped?;
+                self.takes(size(&mapped), of)?;
+                kept.push(mapped.into_owned());
             } else {
                 let node_holds =
                     body.map_or(Ok(*item == Value::Bool(true)), |body| self.is_true(body))?;
