@@ -9,6 +9,7 @@ pub mod event;
 pub mod health;
 pub mod ids;
 pub mod observed;
+pub mod peers;
 pub mod plan;
 pub mod problem;
 pub mod progress;
