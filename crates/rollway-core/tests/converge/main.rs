@@ -1,6 +1,8 @@
 //! Plans and convergence over a small world: actions end in any order, instances die, and what
 //! must never happen does not.
 
+mod golden;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -52,6 +54,10 @@ struct World {
     /// What the progress was before the first event, and the events since.
     before: Progress,
     events: Vec<Event>,
+    /// A line an event, where a history is recorded.
+    recorded: Option<Vec<String>>,
+    /// After so many events the operator aborts.
+    aborts_after: Option<usize>,
 }
 
 impl World {
@@ -92,6 +98,8 @@ impl World {
             died: 0,
             has_traffic: true,
             events: Vec::new(),
+            recorded: None,
+            aborts_after: None,
         }
     }
 
@@ -110,7 +118,17 @@ impl World {
         let text = serde_json::to_string(&event).expect("an event is data");
         let back: Event = serde_json::from_str(&text).expect("an event reads back");
         assert_eq!(back, event);
+        if let Some(lines) = &mut self.recorded {
+            lines.push(golden::line(&event, &self.progress, &self.observed, self.has_traffic));
+        }
         self.events.push(event);
+    }
+
+    fn undo(&mut self, spec: &Spec, reasons: Vec<String>, by_operator: bool) {
+        let first = &self.progress.active.as_ref().expect("active").first_plan;
+        let ready = self.observed.fleet(OLD).map_or(0, |fleet| fleet.ready());
+        let (plan, generation) = (strategy::undo(first, spec, ready), Generation(3));
+        self.push(What::UndoBegan { reasons, by_operator, plan, generation });
     }
 
     /// What a control plane that starts now would know.
@@ -264,6 +282,11 @@ impl World {
             }
             let active = self.progress.active.clone().expect("active");
             let Some(_) = active.current() else { return };
+            if self.aborts_after.is_some_and(|count| self.events.len() >= count) {
+                self.aborts_after = None;
+                self.undo(spec, vec!["aborted".to_owned()], true);
+                continue;
+            }
             let stage = active.stage;
             let decision = self.decide(&active.plan);
             if self.events.len().is_multiple_of(5) {
@@ -288,10 +311,7 @@ impl World {
                 }
                 Decision::Failed(reasons) => {
                     assert!(active.undo.is_none(), "the undo failed: {reasons:?}\n{}", self.log);
-                    let ready = self.observed.fleet(OLD).map_or(0, |fleet| fleet.ready());
-                    let plan = strategy::undo(&active.first_plan, spec, ready);
-                    let generation = Generation(3);
-                    self.push(What::UndoBegan { reasons, by_operator: false, plan, generation });
+                    self.undo(spec, reasons, false);
                 }
                 Decision::Wait(waiting) => {
                     if self.tasks.is_empty() {
@@ -313,7 +333,7 @@ impl World {
             let total = self.observed.total();
             let undo = self.progress.active.as_ref().is_some_and(|active| active.undo.is_some());
             // An undo keeps what serves of the new release until the old one is back in full.
-            let most = if undo { most + least.max(1) + 9 } else { most };
+            let most = if undo { most + active.plan.instances_before } else { most };
             assert!(total <= most, "{total} exist, at most {most}\n{}", self.log);
         }
         panic!("it does not end\n{}", self.log);
