@@ -68,10 +68,10 @@ fn observed_of(seen: &Value) -> Observed {
             "leaving" => Life::Leaving,
             other => panic!("no life is called {other}"),
         };
-        let health = match &line[2] {
-            Value::Number(since) => Health::Healthy(Millis(since.as_u64().expect("a time"))),
-            Value::Object(why) => Health::Unhealthy(why["unhealthy"].to_string()),
-            _ => Health::Starting,
+        let health = match (line[2].as_u64(), line[2]["unhealthy"].as_str()) {
+            (Some(since), _) => Health::Healthy(Millis(since)),
+            (None, Some(why)) => Health::Unhealthy(why.to_owned()),
+            (None, None) => Health::Starting,
         };
         let mut instance = Instance::starting(Millis(line[3].as_u64().expect("a time")));
         (instance.life, instance.health) = (life, health);
