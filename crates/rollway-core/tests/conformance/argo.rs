@@ -56,9 +56,11 @@ fn basic(case: &Value) -> Answer {
         (false, true) => 0,
         (false, false) => number(&case["set_weight"]),
     };
-    let older = match &case["older"] {
-        Value::Array(older) => older.iter().map(|one| number(&one["spec"])).sum(),
-        one => number(&one["spec"]),
+    let older = &case["older"];
+    // One of them, or a list.
+    let older = match older.as_array() {
+        Some(several) => several.iter().map(|one| number(&one["spec"])).sum(),
+        None => number(&older["spec"]),
     };
     let target = weighted_counts(instances, weight, 100, surge);
     let bounds = Bounds { instances, surge, unavailable };
