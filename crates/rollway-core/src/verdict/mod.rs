@@ -1,0 +1,12 @@
+//! The canary judge: is the new version worse, is it good enough, or is it too early to say?
+//!
+//! Sequential and two-armed: each interval brings the counts of both arms, and the answer holds
+//! however often it is looked at. The tests are betting e-processes on paired exceedances: only
+//! the *difference* between the arms matters, so that an incident which hits both is no
+//! regression, and the split of the traffic may change at will.
+
+pub mod eprocess;
+mod exact;
+pub mod gauge;
+pub mod rank;
+pub mod stats;
