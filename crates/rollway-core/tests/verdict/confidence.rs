@@ -70,7 +70,7 @@ fn uniform_boundaries() {
             let bound = format!("{kind}_mixture_bound");
             compared.near(&bound, martingale.bound(v, alpha), &case[&bound], 0.0);
         }
-        let stitched = Stitching::from(100.0).polynomial(v, c, alpha);
+        let stitched = Stitching::from(best.v.min(100.0)).polynomial(v, c, alpha);
         compared.near("stitched", stitched, &case["poly_stitching_bound"], 0.0);
         let gap = empirical_process(at("t"), 32.0, 0.85, alpha);
         compared.near("empirical", gap, &case["empirical_process_lil_bound_tmin32"], 0.0);
