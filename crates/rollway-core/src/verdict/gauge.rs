@@ -123,6 +123,8 @@ pub struct GaugeFinding {
     pub ratio: Option<f64>,
     /// ln of the evidence that the canary is beyond the tolerance.
     pub ln_e: f64,
+    /// ln of the evidence that it is within.
+    pub ln_e_within: f64,
 }
 
 impl Gauge {
@@ -162,6 +164,12 @@ impl Gauge {
         self.ln_e_max
     }
 
+    /// How much higher the canary may be.
+    #[must_use]
+    pub fn tolerance(&self) -> f64 {
+        self.ln_tolerance.exp_m1()
+    }
+
     /// What the samples so far say.
     #[must_use]
     pub fn finding(&self) -> GaugeFinding {
@@ -169,7 +177,8 @@ impl Gauge {
         let all = &self.lengths[0];
         let ratio = (all.full > 0).then(|| (all.mean() + self.shift).exp());
         let Some((batches, length)) = fit else {
-            return GaugeFinding { samples: self.samples, batch: None, batches: 0, ratio, ln_e: 0.0 };
+            let (samples, ln_e, ln_e_within) = (self.samples, 0.0, 0.0);
+            return GaugeFinding { samples, batch: None, batches: 0, ratio, ln_e, ln_e_within };
         };
         let mean = batches.mean() + self.shift - self.ln_tolerance;
         let n = f64::from(batches.full);
@@ -179,8 +188,9 @@ impl Gauge {
             batch: Some(length),
             batches: batches.full,
             ratio,
-            // Only a canary that is higher is a regression.
+            // The evidence is against "equal to the tolerance"; the side says what it is for.
             ln_e: if mean > 0.0 { ln_e } else { ln_e.min(0.0) },
+            ln_e_within: if mean < 0.0 { ln_e } else { ln_e.min(0.0) },
         }
     }
 }

@@ -5,8 +5,21 @@
 //! the *difference* between the arms matters, so that an incident which hits both is no
 //! regression, and the split of the traffic may change at will.
 
+pub mod deadline;
+pub mod decision;
+pub mod dispersion;
 pub mod eprocess;
+pub mod errors;
 mod exact;
+pub mod finding;
 pub mod gauge;
+pub mod guard;
+pub mod histogram;
+pub mod interval;
+pub mod judge;
+pub mod latency;
+pub mod planner;
 pub mod rank;
+mod recent;
+pub mod rules;
 pub mod stats;
