@@ -143,7 +143,11 @@ impl Judge {
             .metrics
             .iter()
             .zip(&state.metrics)
-            .map(|(metric, known)| Finding::of(rules, metric, known, state.is_closed))
+            .map(|(metric, known)| {
+                let now = || if state.is_closed { known.ln_p } else { known.ln_p_now(metric.kind) };
+                let is_over = look.elapsed >= rules.last_look();
+                Finding::of(rules, metric, known, is_over.then(now))
+            })
             .collect();
         let decision = self.decide(&findings, look);
         let ln_e: Vec<f64> = findings.iter().map(|finding| finding.worse.ln_e).collect();
@@ -163,7 +167,7 @@ impl Judge {
         }
         let is_over = look.elapsed >= rules.last_look();
         if let Some(finding) =
-            worse.find(|finding| is_over && finding.ln_p <= finding.ln_p_needed)
+            worse.find(|finding| finding.ln_p.is_some_and(|ln_p| ln_p <= finding.ln_p_needed))
         {
             return rollback(finding, Proof::Deadline);
         }
@@ -252,10 +256,10 @@ impl Verdict {
         self.findings.iter().find(|finding| Some(&finding.metric) == name)
     }
 
-    /// The reasons, a line each: the decision first, then every metric.
+    /// The decision and its reasons, in short lines: the decision first, then every metric.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
-        let findings = self.findings.iter().map(Finding::words);
+        let findings = self.findings.iter().flat_map(Finding::words);
         std::iter::once(self.decision.words()).chain(findings).collect()
     }
 }

@@ -210,8 +210,21 @@ impl Null {
         Capital::new(self.odds().len(), starts)
     }
 
+    /// The guess, lowered to where the null allows the canary no more than everything.
+    ///
+    /// Beyond that `c = ratio p + margin` would have to be cut off at 1, and the proof rests on
+    /// that equation: cut off, bets against "no worse" win on average where they must not. A
+    /// lower guess is a worse guess, and nothing more.
+    #[must_use]
+    pub fn fair(&self, guess: &Guess) -> Guess {
+        let most = (1.0 - RATE_LEAST - self.margin) / self.ratio;
+        let rate = guess.rate().min(most.max(0.0));
+        Guess { sum: rate * guess.total, total: guess.total }
+    }
+
     /// ln of what an interval multiplies each bet's capital by. Nothing (all zero) where an arm
-    /// is empty: there is nothing to compare.
+    /// is empty: there is nothing to compare. The guess must be [`Null::fair`] for nulls with a
+    /// ratio above 1 or a margin.
     #[must_use]
     pub fn ln_factors(&self, guess: &Guess, seen: Pair<Outcomes>) -> [f64; BETS_MAX] {
         let mut factors = [0.0; BETS_MAX];
@@ -228,8 +241,8 @@ impl Null {
             Hope::Better => (-1.0, (RISK_MOST / (1.0 - c)).min(RISK_MOST / (per_baseline * p))),
         };
         for (factor, odds) in factors.iter_mut().zip(self.odds()) {
-            let best = (odds - 1.0) / (1.0 - c + odds * c) * (1.0 - share)
-                / (1.0 - share + share * odds);
+            let best =
+                (odds - 1.0) / (1.0 - c + odds * c) * (1.0 - share) / (1.0 - share + share * odds);
             let bet = sign * best.abs().min(most);
             *factor = ln_outcomes(seen.canary, bet, c)
                 + ln_outcomes(seen.baseline, -bet * per_baseline, p);
@@ -299,9 +312,8 @@ mod tests {
 
     #[test]
     fn an_empty_arm_says_nothing() {
-        let mut process = EProcess::new(Null::NO_WORSE, Starts::SPREAD, 1.0, Guess::of(
-            Outcomes::default(),
-        ));
+        let mut process =
+            EProcess::new(Null::NO_WORSE, Starts::SPREAD, 1.0, Guess::of(Outcomes::default()));
         process.observe(0, pair((5, 5), (0, 0)));
         process.observe(0, pair((0, 0), (0, 100)));
         assert!(process.capital.ln_e().abs() < 1e-15);

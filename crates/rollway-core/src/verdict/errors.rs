@@ -80,9 +80,11 @@ impl Errors {
             self.carried = (seen != Pair::default()).then(|| Box::new(seen));
             return;
         }
+        let factors = |null: Null| null.ln_factors(&null.fair(&self.guess), seen);
+        let (worse, better) = (factors(rules.worse()), factors(rules.better()));
         self.worse.restart(Starts::SPREAD, at.due);
-        self.worse.grow(&rules.worse().ln_factors(&self.guess, seen), at.temper);
-        self.better.grow(&rules.better().ln_factors(&self.guess, seen), at.temper);
+        self.worse.grow(&worse, at.temper);
+        self.better.grow(&better, at.temper);
         self.guess.learn(seen.baseline);
         self.ratios.observe(seen);
         self.tested.observe(rules.worse_ratio, seen);
@@ -179,10 +181,7 @@ fn sum(one: Pair<Outcomes>, other: Pair<Outcomes>) -> Pair<Outcomes> {
         bad: one.bad + other.bad,
         total: one.total + other.total,
     };
-    Pair {
-        canary: arm(one.canary, other.canary),
-        baseline: arm(one.baseline, other.baseline),
-    }
+    Pair { canary: arm(one.canary, other.canary), baseline: arm(one.baseline, other.baseline) }
 }
 
 /// The canary's rate over the baseline's; nothing where that cannot be told.

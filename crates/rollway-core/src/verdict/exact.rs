@@ -89,6 +89,29 @@ pub(super) mod many {
     }
 }
 
+/// For `#[serde(with = "exact::many_small")]` on a `[f32; N]`.
+pub(super) mod many_small {
+    use super::{Deserializer, Serializer, many, small};
+
+    pub fn serialize<S: Serializer, const N: usize>(
+        values: &[f32; N],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        many::serialize(&values.map(f64::from), serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
+        deserializer: D,
+    ) -> Result<[f32; N], D::Error> {
+        Ok(many::deserialize::<D, N>(deserializer)?.map(small))
+    }
+}
+
+/// The nearest float of half the size; one that was one comes back as it was.
+pub(super) fn small(value: f64) -> f32 {
+    value as f32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,18 +127,20 @@ mod tests {
     #[test]
     fn every_bit_comes_back() {
         let many = [f64::NEG_INFINITY, f64::MIN_POSITIVE / 8.0, -0.1 - 0.2, 1.0 / 3.0];
-        let text = serde_json::to_string(&Both { one: f64::EPSILON, many }).unwrap();
+        let text = serde_json::to_string(&Both { one: f64::EPSILON, many }).expect("JSON");
         assert!(text.contains(r#""-inf""#), "{text}");
-        let back: Both = serde_json::from_str(&text).unwrap();
+        let back: Both = serde_json::from_str(&text).expect("JSON");
         assert_eq!(back.one.to_bits(), f64::EPSILON.to_bits());
         assert_eq!(back.many.map(f64::to_bits), many.map(f64::to_bits));
     }
 
     #[test]
     fn what_is_no_number_is_told() {
-        let error = serde_json::from_str::<Both>(r#"{"one":"much","many":[]}"#).err().unwrap();
+        let error =
+            serde_json::from_str::<Both>(r#"{"one":"much","many":[]}"#).err().expect("an error");
         assert_eq!(error.to_string(), "\"much\" is not a number at line 1 column 13");
-        let error = serde_json::from_str::<Both>(r#"{"one":"1","many":["1"]}"#).err().unwrap();
+        let error =
+            serde_json::from_str::<Both>(r#"{"one":"1","many":["1"]}"#).err().expect("an error");
         assert!(error.to_string().contains("4 numbers as text"), "{error}");
     }
 }

@@ -39,10 +39,10 @@ impl Evidence {
         (-self.ln_e_max).exp().min(1.0)
     }
 
-    /// `34 of 100`.
+    /// `34 of 100 needed`.
     #[must_use]
     pub fn words(&self) -> String {
-        format!("{} of {}", shown(self.ln_e), shown(self.ln_needed))
+        format!("{} of {} needed", shown(self.ln_e), shown(self.ln_needed))
     }
 }
 
@@ -88,8 +88,8 @@ impl Ratio {
 pub struct Finding {
     /// Its name.
     pub metric: String,
-    /// What it is: `errors`, `latency`, `gauge`, `guard`.
-    pub kind: String,
+    /// What it is, and by which rules.
+    pub kind: Kind,
     /// What it may do.
     pub severity: Severity,
     /// What was counted; for latencies, requests slower than the baseline's 99th percentile.
@@ -108,19 +108,21 @@ pub struct Finding {
     pub is_inside_margin: Option<bool>,
     /// How strongly clustered outcomes were reckoned with: 1 is not at all.
     pub temper: f64,
-    /// ln of the p-value of the deadline's test, as of now or as of the deadline.
-    pub ln_p: f64,
+    /// ln of the p-value of the deadline's test; nothing before the deadline, since there is one
+    /// look and no peeking.
+    pub ln_p: Option<f64>,
     /// ln of the level of that test.
     pub ln_p_needed: f64,
 }
 
 impl Finding {
     /// What is known of a metric.
-    pub(super) fn of(rules: &Rules, metric: &Metric, known: &Known, is_closed: bool) -> Self {
-        let blank = Evidence { ln_e: 0.0, ln_e_max: 0.0, ln_needed: rules.ln_rollback_needed(metric) };
+    pub(super) fn of(rules: &Rules, metric: &Metric, known: &Known, ln_p: Option<f64>) -> Self {
+        let blank =
+            Evidence { ln_e: 0.0, ln_e_max: 0.0, ln_needed: rules.ln_rollback_needed(metric) };
         let finding = Self {
             metric: metric.name.clone(),
-            kind: metric.kind.name().to_owned(),
+            kind: metric.kind,
             severity: metric.severity,
             samples: Pair::default(),
             worse: blank,
@@ -130,7 +132,7 @@ impl Finding {
             is_above_floor: false,
             is_inside_margin: None,
             temper: known.temper,
-            ln_p: if is_closed { known.ln_p } else { known.ln_p_now(metric.kind) },
+            ln_p,
             ln_p_needed: rules.ln_deadline_level(metric),
         };
         let level = rules.alpha_rollback;
@@ -177,8 +179,7 @@ impl Finding {
                 self.good = Some(enough(finding.ln_e_within, finding.ln_e_within));
                 // Its tolerance is the floor, and the margin.
                 self.is_above_floor = finding.ln_e > 0.0;
-                self.is_inside_margin =
-                    finding.ratio.map(|ratio| ratio <= 1.0 + gauge.tolerance());
+                self.is_inside_margin = finding.ratio.map(|ratio| ratio <= 1.0 + gauge.tolerance());
                 self.gauge = Some(finding);
             }
             KindState::Guard(guard) => {
@@ -193,25 +194,40 @@ impl Finding {
         self
     }
 
-    /// One line: `errors: canary 24 of 2000 (1.20 %), baseline 38 of 38000 (0.10 %); ...`.
+    /// A few short lines: what was seen, the ratio, the evidence for worse and for good enough.
     #[must_use]
-    pub fn words(&self) -> String {
+    pub fn words(&self) -> Vec<String> {
+        let name = &self.metric;
+        let mut words = vec![format!("{name}: {}", self.seen())];
+        if let Some(ratio) = self.ratio {
+            words.push(format!("{name}: ratio {}", ratio.words()));
+        }
+        words.push(format!("{name}: evidence that it is worse: {}", self.worse.words()));
+        if let Some(good) = self.good {
+            words.push(format!("{name}: evidence that it is good enough: {}", good.words()));
+        }
+        words
+    }
+
+    /// What was counted.
+    fn seen(&self) -> String {
         let arm = |seen: Outcomes| {
             let percent = if seen.total == 0 { 0.0 } else { 100.0 * seen.share() };
             format!("{} of {} ({percent:.2} %)", seen.bad, seen.total)
         };
         let Pair { canary, baseline } = self.samples;
-        let what = if self.kind == "latency" { " slower than the baseline's p99" } else { "" };
-        let seen = match &self.gauge {
-            Some(gauge) => {
-                let ratio = gauge.ratio.map_or_else(|| "unknown".to_owned(), |r| format!("{r:.2}"));
-                format!("ratio {ratio} over {} samples", gauge.samples)
+        if let Some(gauge) = &self.gauge {
+            let ratio = gauge.ratio.map_or_else(|| "unknown".to_owned(), |r| format!("{r:.2}"));
+            return format!("ratio {ratio} over {} samples", gauge.samples);
+        }
+        match self.kind {
+            Kind::Guard { .. } => format!("{} bad", arm(canary)),
+            Kind::Latency(_) => {
+                format!("slower than p99 was: canary {}, baseline {}", arm(canary), arm(baseline))
             }
-            None if self.kind == "guard" => format!("{} bad", arm(canary)),
-            None => format!("canary {}, baseline {}{what}", arm(canary), arm(baseline)),
-        };
-        let ratio = self.ratio.map_or_else(String::new, |ratio| format!(", ratio {}", ratio.words()));
-        let good = self.good.map_or_else(String::new, |good| format!(", good enough {}", good.words()));
-        format!("{}: {seen}{ratio}; evidence: worse {}{good}", self.metric, self.worse.words())
+            Kind::Errors(_) | Kind::Gauge { .. } => {
+                format!("canary {}, baseline {}", arm(canary), arm(baseline))
+            }
+        }
     }
 }

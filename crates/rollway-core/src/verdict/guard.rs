@@ -23,7 +23,12 @@ impl Guard {
     #[must_use]
     pub fn new(limit: f64, starts: Starts) -> Self {
         let limit = limit.clamp(1e-9, 1.0 - 1e-9);
-        Self { limit, starts, capital: Capital::new(ODDS_WORSE.len(), starts), seen: Outcomes::default() }
+        Self {
+            limit,
+            starts,
+            capital: Capital::new(ODDS_WORSE.len(), starts),
+            seen: Outcomes::default(),
+        }
     }
 
     /// Takes in an interval; `due` later parts are in play from it on. Answers ln E.
@@ -73,7 +78,7 @@ mod tests {
     fn a_broken_limit_is_found_and_a_kept_one_is_not() {
         let ln_e = |bad| {
             let mut guard = Guard::new(0.05, Starts::ONCE);
-            (0..60).map(|_| guard.observe(0, Outcomes { bad, total: 100 })).last().unwrap()
+            (0..60).map(|_| guard.observe(0, Outcomes { bad, total: 100 })).last().expect("sixty")
         };
         assert!(ln_e(10) > 100f64.ln());
         assert!(ln_e(4) < 0.0);

@@ -20,8 +20,11 @@ const LN_RATIO_MOST: f64 = 4.6;
 /// The likelihoods of the ratios.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Ratios {
-    #[serde(with = "exact::many")]
-    ln_likelihood: [f64; RATIOS],
+    /// Less the highest of them. Half as exact as everything else, to save space: what is near
+    /// the highest, and so near the ends of the interval, keeps six digits, and no decision
+    /// rests on it.
+    #[serde(with = "exact::many_small")]
+    ln_likelihood: [f32; RATIOS],
 }
 
 impl Default for Ratios {
@@ -44,20 +47,24 @@ impl Ratios {
         if canary == 0.0 || baseline == 0.0 || x + y == 0.0 {
             return;
         }
-        let odds = canary / baseline;
-        for (ln, ln_ratio) in self.ln_likelihood.iter_mut().zip(ln_ratios()) {
+        let ln_odds = (canary / baseline).ln();
+        let mut grown = self.ln_likelihood.map(f64::from);
+        for (ln, ln_ratio) in grown.iter_mut().zip(ln_ratios()) {
             // theta = odds r / (1 + odds r), and one less that is 1 / (1 + odds r).
-            let tilted = odds * ln_ratio.exp();
-            *ln += x * tilted.ln() - (x + y) * tilted.ln_1p();
+            let ln_tilted = ln_odds + ln_ratio;
+            *ln += x * ln_tilted - (x + y) * ln_tilted.exp().ln_1p();
         }
+        let most = grown.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        self.ln_likelihood = grown.map(|ln| exact::small(ln - most));
     }
 
     /// The ratios that are not left out at `alpha`. An end at the end of the grid is open: 0 or
     /// infinite.
     #[must_use]
     pub fn interval(&self, alpha: f64) -> Range {
-        let least = ln_sum(&self.ln_likelihood) - count(RATIOS as u64).ln() + alpha.ln();
-        let inside = || ln_ratios().zip(&self.ln_likelihood).filter(|(_, ln)| **ln > least);
+        let ln_likelihood = self.ln_likelihood.map(f64::from);
+        let least = ln_sum(&ln_likelihood) - count(RATIOS as u64).ln() + alpha.ln();
+        let inside = || ln_ratios().zip(&ln_likelihood).filter(|(_, ln)| **ln > least);
         let lower = inside().map(|(ratio, _)| ratio).fold(f64::INFINITY, f64::min);
         let upper = inside().map(|(ratio, _)| ratio).fold(f64::NEG_INFINITY, f64::max);
         // Out to the next ratio of the grid, which is the first that is left out.

@@ -133,7 +133,8 @@ impl State {
         self.last
     }
 
-    /// The bytes that it takes in memory, what it points to among them.
+    /// The bytes that it takes in memory, beside what is only kept while latency thresholds are
+    /// learned or an arm has no requests.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let metric = |known: &Known| {
@@ -181,9 +182,7 @@ impl Judge {
                 Kind::Errors(rules) => {
                     KindState::Errors(Box::new(Errors::new(&rules, history.outcomes)))
                 }
-                Kind::Latency(_) => {
-                    KindState::Latency(Box::new(Latency::new(&history.latencies)))
-                }
+                Kind::Latency(_) => KindState::Latency(Box::new(Latency::new(&history.latencies))),
                 Kind::Gauge { tolerance } => KindState::Gauge(Box::new(Gauge::new(tolerance))),
                 Kind::Guard { limit } => {
                     KindState::Guard(Box::new(Guard::new(limit, Starts::SPREAD)))

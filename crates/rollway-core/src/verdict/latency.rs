@@ -61,9 +61,8 @@ impl Tally {
             let [a, b, c, d, e] = above;
             [histogram.total() - a, a - b, b - c, c - d, d - e, e]
         };
-        let canary = |tolerance: f64| {
-            thresholds.map(|threshold| above(&seen.canary, threshold, tolerance))
-        };
+        let canary =
+            |tolerance: f64| thresholds.map(|threshold| above(&seen.canary, threshold, tolerance));
         let margin = canary(rules.promote_margin);
         Self {
             bands: Pair {

@@ -4,6 +4,12 @@
 //! however often it is looked at. The tests are betting e-processes on paired exceedances: only
 //! the *difference* between the arms matters, so that an incident which hits both is no
 //! regression, and the split of the traffic may change at will.
+//!
+//! ```text
+//! Rules ─> Judge::new ─> begin(histories) ─> State     one canary, a plain value below 2 KB
+//!                        apply(&mut state, interval)   exactly once, whatever its length
+//!                        verdict(&state, look)         what is to be done, and why
+//! ```
 
 pub mod deadline;
 pub mod decision;

@@ -54,9 +54,8 @@ impl Traffic {
     /// words: "at 10 req/s a 5 % canary cannot be certified in 1 h; 50 % would take 13 min".
     #[must_use]
     pub fn advice(&self, ratio: f64, margin: f64, ln_needed: f64, deadline_seconds: f64) -> String {
-        let seconds = |share: f64| {
-            Self { share, ..*self }.certificate_seconds(ratio, margin, ln_needed)
-        };
+        let seconds =
+            |share: f64| Self { share, ..*self }.certificate_seconds(ratio, margin, ln_needed);
         let rate = short(self.per_second);
         let share = short(self.share * 100.0);
         let own = seconds(self.share);
@@ -69,14 +68,15 @@ impl Traffic {
         let limit = duration(deadline_seconds);
         let head = format!("at {rate} req/s a {share} % canary cannot be certified in {limit}");
         let shares = SHARES_PERCENT.iter().map(|percent| f64::from(*percent) / 100.0);
-        let larger = shares.filter(|larger| *larger > self.share).map(|share| (share, seconds(share)));
+        let larger =
+            shares.filter(|larger| *larger > self.share).map(|share| (share, seconds(share)));
         let fits = larger.clone().find(|(_, seconds)| *seconds <= deadline_seconds / 2.0);
         match fits.or_else(|| larger.clone().find(|(_, seconds)| *seconds <= deadline_seconds)) {
             Some((share, seconds)) => {
                 let (percent, time) = (short(share * 100.0), duration(seconds));
                 format!("{head}; {percent} % would take {time}")
             }
-            None => match larger.last() {
+            None => match larger.clone().next_back() {
                 Some((share, seconds)) => {
                     let (percent, time) = (short(share * 100.0), duration(seconds));
                     format!("{head}, nor can any other; {percent} % would take {time}")

@@ -218,9 +218,9 @@ impl Metric {
         let numbers = match self.kind {
             Kind::Errors(rules) => vec![
                 ("worse_ratio", rules.worse_ratio, 1.0, 100.0),
-                ("worse_margin", rules.worse_margin, 0.0, 1.0),
+                ("worse_margin", rules.worse_margin, 0.0, 0.5),
                 ("promote_ratio", rules.promote_ratio, 1.0, 100.0),
-                ("promote_margin", rules.promote_margin, 0.0, 1.0),
+                ("promote_margin", rules.promote_margin, 0.0, 0.5),
                 ("floor_points", rules.floor_points, 0.0, 1.0),
                 ("floor_ratio", rules.floor_ratio, 0.0, 100.0),
             ],
@@ -232,7 +232,8 @@ impl Metric {
             Kind::Gauge { tolerance } => vec![("tolerance", tolerance, 0.0, 100.0)],
             Kind::Guard { limit } => vec![("limit", limit, 1e-6, 1.0)],
         };
-        for (name, value, least, most) in [("weight", self.weight, 1e-6, 1e6)].iter().chain(&numbers)
+        for (name, value, least, most) in
+            [("weight", self.weight, 1e-6, 1e6)].iter().chain(&numbers)
         {
             if !(least..=most).contains(&value) {
                 let what = format!("is {value}; expected {least} to {most}");

@@ -108,7 +108,8 @@ fn many_tests_at_once() {
         ] {
             let places = (0u64..).zip(ours).filter(|(_, is_rejected)| *is_rejected);
             let places: Vec<u64> = places.map(|(place, _)| place).collect();
-            let known: Vec<u64> = case[name].as_array().expect("a list").iter().map(whole).collect();
+            let known: Vec<u64> =
+                case[name].as_array().expect("a list").iter().map(whole).collect();
             compared.same(name, &places, &known);
         }
         let mean = multiplicity::mean_e(&ln_e, &weights);

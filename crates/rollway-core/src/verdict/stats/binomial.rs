@@ -15,9 +15,7 @@ pub fn ln_probability(k: u64, n: u64, p: Share) -> f64 {
     }
     let (bad, good) = (count(k), count(n - k));
     let power = |times: f64, share: f64| if times == 0.0 { 0.0 } else { times * share.ln() };
-    power(bad, p.of) + power(good, p.rest)
-        - count(n + 1).ln()
-        - ln_beta(bad + 1.0, good + 1.0)
+    power(bad, p.of) + power(good, p.rest) - count(n + 1).ln() - ln_beta(bad + 1.0, good + 1.0)
 }
 
 /// ln P(X >= k).

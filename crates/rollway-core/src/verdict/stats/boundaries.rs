@@ -8,7 +8,7 @@ use super::special::{
     Share, bisect, least, ln_beta, ln_beta_lower, ln_gamma, ln_gamma_lower, ln_gamma_upper,
     ln_normal_lower, zeta,
 };
-use super::{Range, Outcomes, count};
+use super::{Outcomes, Range, count};
 
 /// Whether a mixture looks at one side or at both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -256,9 +256,8 @@ pub fn empirical_process(t: f64, t_min: f64, a: f64, alpha: f64) -> f64 {
 
 /// The error that the constant `c` leaves, with the best spacing of the epochs.
 fn empirical_error(c: f64, a: f64) -> f64 {
-    let widest = bisect(1.0, 2.0 * a * a, |eta| {
-        (eta / 2.0).sqrt() + (2.0 * (eta - 1.0) / c).sqrt() > a
-    });
+    let widest =
+        bisect(1.0, 2.0 * a * a, |eta| (eta / 2.0).sqrt() + (2.0 * (eta - 1.0) / c).sqrt() > a);
     let error = |eta: f64| {
         let square = 2.0 / eta * (a - (2.0 * (eta - 1.0) / c).sqrt()).powi(2);
         if square <= 1.0 {

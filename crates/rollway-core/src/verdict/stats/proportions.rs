@@ -70,9 +70,8 @@ fn lower_tail(first: Outcomes, second: Outcomes, from: u64, least: u64) -> f64 {
 
 /// ln of C(n1, k) C(n2, all - k) / C(n1 + n2, all).
 fn ln_hypergeometric(k: u64, n1: u64, n2: u64, all: u64) -> f64 {
-    let ln_choose = |n: u64, k: u64| {
-        -count(n + 1).ln() - ln_beta(count(k) + 1.0, count(n - k) + 1.0)
-    };
+    let ln_choose =
+        |n: u64, k: u64| -count(n + 1).ln() - ln_beta(count(k) + 1.0, count(n - k) + 1.0);
     ln_choose(n1, k) + ln_choose(n2, all - k) - ln_choose(n1 + n2, all)
 }
 

@@ -53,8 +53,7 @@ pub fn ln_beta(a: f64, b: f64) -> f64 {
     let (small, large) = if a <= b { (a, b) } else { (b, a) };
     let share = small / (small + large);
     if small >= STIRLING_FROM {
-        let error =
-            stirling_error(small) + stirling_error(large) - stirling_error(small + large);
+        let error = stirling_error(small) + stirling_error(large) - stirling_error(small + large);
         return LN_SQRT_TAU - 0.5 * large.ln()
             + error
             + (small - 0.5) * share.ln()
@@ -306,7 +305,8 @@ pub fn zeta(s: f64) -> f64 {
     let power = n.powf(-s);
     let mut tail = n * power / (s - 1.0) + power / 2.0;
     // Bernoulli's numbers over factorials: B2/2!, B4/4!, ...
-    let numbers = [1.0 / 12.0, -1.0 / 720.0, 1.0 / 30_240.0, -1.0 / 1_209_600.0, 1.0 / 47_900_160.0];
+    let numbers =
+        [1.0 / 12.0, -1.0 / 720.0, 1.0 / 30_240.0, -1.0 / 1_209_600.0, 1.0 / 47_900_160.0];
     let mut rising = s * power / n;
     for (index, number) in numbers.iter().enumerate() {
         tail += number * rising;
@@ -353,9 +353,9 @@ mod tests {
         near(zeta(2.0), PI * PI / 6.0);
         near(normal_quantile(0.5), 0.0);
         near(normal_quantile(0.995), 2.575_829_303_548_900_4);
-        near(normal_quantile(1e-12), -7.034_483_825_370_11);
+        near(normal_quantile(1e-12), -7.034_483_825_301_132);
         near(ln_normal_upper(40.0), -804.608_442_013_754_1);
-        near(student_upper_quantile(0.025, 1.0), 12.706_204_736_432_1);
+        near(student_upper_quantile(0.025, 1.0), 12.706_204_736_174_705);
         near(ln_beta_lower(1.0, 1.0, Share::new(0.25)), 0.25f64.ln());
     }
 
