@@ -254,7 +254,9 @@ impl Null {
 /// ln of `(1 + bet (1 - rate))^bad (1 - bet rate)^good`.
 fn ln_outcomes(seen: Outcomes, bet: f64, rate: f64) -> f64 {
     let good = count(seen.total.saturating_sub(seen.bad));
-    count(seen.bad) * (bet * (1.0 - rate)).ln_1p() + good * (-bet * rate).ln_1p()
+    let good = good * (-bet * rate).ln_1p();
+    // Most intervals have nothing bad in one arm, and logarithms are what a check costs.
+    if seen.bad == 0 { good } else { good + count(seen.bad) * (bet * (1.0 - rate)).ln_1p() }
 }
 
 /// A whole process with a guess of its own: one null, one score of 0 or 1.

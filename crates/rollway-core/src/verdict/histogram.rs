@@ -107,6 +107,19 @@ impl Histogram {
         self.buckets.iter().skip(bucket + 1).sum()
     }
 
+    /// How many are slower than the upper end of each bucket: all of [`Histogram::above`] in one
+    /// pass.
+    #[must_use]
+    pub fn all_above(&self) -> [u64; BUCKETS] {
+        let mut above = [0; BUCKETS];
+        let mut sum = 0;
+        for (above, own) in above.iter_mut().zip(self.buckets.iter()).rev() {
+            *above = sum;
+            sum += own;
+        }
+        above
+    }
+
     /// How many are in each bucket.
     #[must_use]
     pub fn counts(&self) -> &[u64; BUCKETS] {
@@ -173,6 +186,7 @@ mod tests {
         assert!((0.5..0.53).contains(&upper_seconds(median)));
         let above = histogram.above(median);
         assert!((47..=50).contains(&above), "{above}");
+        assert_eq!(histogram.all_above()[median], above);
         let mut twice = histogram.clone();
         twice.merge(&histogram);
         assert_eq!((twice.total(), twice.above(median)), (200, 2 * above));

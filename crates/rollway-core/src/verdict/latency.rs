@@ -56,18 +56,16 @@ struct Tally {
 
 impl Tally {
     fn of(rules: &LatencyRules, thresholds: &[u16; 5], seen: &Pair<Histogram>) -> Self {
-        let bands = |histogram: &Histogram, tolerance: f64| -> Bands {
-            let above = thresholds.map(|threshold| above(histogram, threshold, tolerance));
-            let [a, b, c, d, e] = above;
-            [histogram.total() - a, a - b, b - c, c - d, d - e, e]
+        let (slower, base) = (seen.canary.all_above(), seen.baseline.all_above());
+        let canary = |tolerance| above(&slower, thresholds, tolerance);
+        let bands = |total: u64, [a, b, c, d, e]: [u64; 5]| -> Bands {
+            [total - a, a - b, b - c, c - d, d - e, e]
         };
-        let canary =
-            |tolerance: f64| thresholds.map(|threshold| above(&seen.canary, threshold, tolerance));
         let margin = canary(rules.promote_margin);
         Self {
             bands: Pair {
-                canary: bands(&seen.canary, rules.tolerance),
-                baseline: bands(&seen.baseline, 0.0),
+                canary: bands(seen.canary.total(), canary(rules.tolerance)),
+                baseline: bands(seen.baseline.total(), above(&base, thresholds, 0.0)),
             },
             beyond_margin: CERTIFIED.map(|level| margin[level]),
             beyond_floor: canary(rules.floor),
@@ -101,8 +99,13 @@ impl Tally {
     }
 }
 
-fn above(histogram: &Histogram, threshold: u16, tolerance: f64) -> u64 {
-    histogram.above(usize::from(threshold) + histogram::shift(tolerance))
+/// How many are beyond each threshold, moved by a tolerance.
+fn above(all_above: &[u64; BUCKETS], thresholds: &[u16; 5], tolerance: f64) -> [u64; 5] {
+    let shift = histogram::shift(tolerance);
+    thresholds.map(|threshold| {
+        // Beyond the ladder there is nothing.
+        all_above.get(usize::from(threshold) + shift).copied().unwrap_or(0)
+    })
 }
 
 /// What is known of it so far.
