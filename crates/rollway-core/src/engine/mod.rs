@@ -238,6 +238,8 @@ pub struct Engine {
     now: Millis,
     pending: Vec<(Option<u64>, Event)>,
     effects: Vec<Effect>,
+    /// Who asked for what is pending.
+    audit: Option<Audited>,
     before: Option<Box<Before>>,
     revision: u64,
     starts_under_way: u32,
@@ -283,6 +285,7 @@ impl Engine {
             now: Millis::ZERO,
             pending: Vec::new(),
             effects: Vec::new(),
+            audit: None,
             before: None,
             revision: 0,
             starts_under_way: 0,
@@ -324,7 +327,8 @@ impl Engine {
     }
 
     /// Hands out what was noted, to be made durable.
-    fn append(&mut self, tries: Tries, extra: Extra) {
+    fn append(&mut self, tries: Tries, mut extra: Extra) {
+        extra.audit = extra.audit.or_else(|| self.audit.take());
         let events = std::mem::take(&mut self.pending);
         let generation = self.progress.generation;
         self.effects.push(Effect::Append(Append { events, tries, generation, extra }));
