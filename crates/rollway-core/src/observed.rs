@@ -196,6 +196,7 @@ pub struct Observed {
     /// Members of routes that the proxy may use already, although it has not said so.
     sent: BTreeSet<InstanceId>,
     in_doubt: bool,
+    is_lost: bool,
     /// Whether a route is on its way to the proxy.
     pub routing: bool,
     /// The hook that runs now.
@@ -261,13 +262,19 @@ impl Observed {
         self.routed = route.iter().flat_map(|route| route.members.iter().copied()).collect();
         self.route = route;
         self.sent.clear();
-        self.in_doubt = false;
+        (self.in_doubt, self.is_lost) = (false, false);
     }
 
     /// Takes note that a route is on its way: from now on the proxy may use it.
     pub fn send_route(&mut self, route: &Route) {
         self.routing = true;
         self.sent.extend(route.members.iter().copied());
+    }
+
+    /// Takes note that the proxy may use a route that nobody here knows: every instance may get
+    /// requests until another route is confirmed.
+    pub fn lose_route(&mut self) {
+        (self.is_lost, self.in_doubt) = (true, true);
     }
 
     /// Takes note that the route on its way certainly did not arrive.
@@ -305,7 +312,7 @@ impl Observed {
     /// Whether the proxy may send new requests to an instance.
     #[must_use]
     pub fn is_routed(&self, id: InstanceId) -> bool {
-        self.routed.contains(&id) || self.sent.contains(&id)
+        self.is_lost || self.routed.contains(&id) || self.sent.contains(&id)
     }
 
     /// Whether the proxy has said that it sends new requests to an instance.

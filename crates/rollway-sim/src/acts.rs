@@ -140,6 +140,8 @@ impl World {
         (process.began, process.passed) = (now, !probed);
         process.ever_passed |= !probed;
         match temper {
+            // Where nothing is probed, whatever runs is well.
+            Temper::Good(_) | Temper::NeverReady if !probed => process.well_from = now,
             Temper::Good(after) => process.well_from = now + after,
             Temper::NeverReady => process.well_from = u64::MAX,
             Temper::Crashes(after) => {
@@ -158,6 +160,9 @@ impl World {
         }
         if process.answers(self.now) {
             process.answered_until = self.now;
+        }
+        if process.passed {
+            self.departed.insert(id, self.now);
         }
         process.passed = false;
         process.phase = Phase::Ended;
@@ -193,6 +198,30 @@ impl World {
             for _ in 0..times {
                 let delay = self.latency();
                 self.agenda.add(self.now + delay, Happening::Mail(who, Input::Changed));
+            }
+        }
+    }
+
+    /// A fence reaches the target, or does not.
+    pub fn fence_acts(&mut self, call: Call) {
+        let generation = call.generation;
+        let fate = self.fate(&call);
+        let result = match fate {
+            Fate::NotDone => Err(not_done()),
+            Fate::LostBefore => Err(unknown()),
+            Fate::Fine | Fate::LostAfter => match self.target.enter(generation) {
+                Err(stale) => Ok(stale),
+                Ok(()) => {
+                    self.fenced(generation);
+                    Ok(Ensured::NotNeeded)
+                }
+            },
+        };
+        match fate {
+            Fate::Fine => self.answer(&call, 1, Input::Fenced(generation, result)),
+            Fate::NotDone => self.answer(&call, FAILED_WAIT, Input::Fenced(generation, result)),
+            Fate::LostBefore | Fate::LostAfter => {
+                self.no_answer(&call, Input::Fenced(generation, Err(unknown())));
             }
         }
     }

@@ -10,7 +10,7 @@ use rollway_core::plan::{Action, Plan, Route, Slots, Stage};
 use rollway_core::progress::Progress;
 
 use crate::happening::Call;
-use crate::model::{Aborted, Phase, shares};
+use crate::model::{Aborted, Phase, Plane, shares};
 use crate::world::World;
 
 /// An observation may be this old: three probes a second apart fail, and the word gets round.
@@ -154,24 +154,10 @@ impl World {
         }
     }
 
-    /// A control plane hears what came of a call.
-    pub(crate) fn hears(&mut self, at: usize, input: &Input) {
-        let id = match input {
-            Input::Started(id, Err(Failed { how: Certainty::Unknown, .. }))
-            | Input::Retired(id, _, Err(Failed { how: Certainty::Unknown, .. })) => *id,
-            _ => return,
-        };
-        let plane = &mut self.planes[at];
-        plane.unknown.insert(id);
-        plane.unknown_at.insert(id, plane.looks);
-    }
-
-    /// A control plane hears what was observed; only what was asked for later counts.
-    pub(crate) fn hears_look(&mut self, at: usize, input: &Input, look: u64) {
-        let Input::Seen(Ok(_), _) = input else { return };
-        let plane = &mut self.planes[at];
-        let at = &plane.unknown_at;
-        plane.unknown.retain(|id| at.get(id).is_some_and(|asked| *asked >= look));
+    /// The target has seen a generation.
+    pub(crate) fn fenced(&mut self, generation: Generation) {
+        self.note(|| format!("target: sees {generation}"));
+        self.checks.accepted = self.checks.accepted.max(generation);
     }
 
     /// The target has let a call in.
@@ -246,7 +232,7 @@ impl World {
     /// The proxy is about to use another route.
     pub(crate) fn applying(&mut self, call: &Call, route: &Route) {
         let old = self.proxy.table.clone();
-        let fit: BTreeSet<_> = self.fit(call.decided.saturating_sub(SLACK_MS)).collect();
+        let fit = self.fit(call.decided.saturating_sub(SLACK_MS));
         let now = self.now;
         let serves = |id: &&InstanceId| {
             let process = self.target.processes.get(*id);
@@ -316,7 +302,7 @@ impl World {
         let process = &self.target.processes[&id];
         if !self.has_traffic {
             let fit = self.fit(call.decided.saturating_sub(SLACK_MS));
-            let after = fit.filter(|other| *other != id).count() as u32;
+            let after = fit.iter().filter(|other| **other != id).count() as u32;
             let now = self.now;
             let all = self.target.processes.values();
             let before = all.filter(|one| one.passed && one.answers(now)).count() as u32;
@@ -397,6 +383,26 @@ impl World {
         if fold.as_ref() != Ok(&self.checks.progress) {
             self.wrong("I17", "the history does not fold to what it folded to");
         }
+    }
+}
+
+impl Plane {
+    /// A control plane hears what came of a call.
+    pub(crate) fn hears(&mut self, input: &Input) {
+        let (Input::Started(id, Err(Failed { how: Certainty::Unknown, .. }))
+        | Input::Retired(id, _, Err(Failed { how: Certainty::Unknown, .. }))) = input
+        else {
+            return;
+        };
+        self.unknown.insert(*id);
+        self.unknown_at.insert(*id, self.looks);
+    }
+
+    /// A control plane hears what was observed; only what was asked for later counts.
+    pub(crate) fn hears_look(&mut self, input: &Input, look: u64) {
+        let Input::Seen(Ok(_), _) = input else { return };
+        let at = &self.unknown_at;
+        self.unknown.retain(|id| at.get(id).is_some_and(|asked| *asked >= look));
     }
 }
 

@@ -9,6 +9,7 @@ use rollway_core::observed::Health;
 use rollway_core::plan::Route;
 use rollway_core::release::Release;
 use rollway_core::seen::{Ended, Life, SeenInstance};
+use rollway_core::units::Millis;
 use rollway_core::view::VerbArgs;
 
 /// How the instances of a release behave.
@@ -156,6 +157,8 @@ pub enum Wish {
 pub enum Mail {
     /// Something happened.
     Told(Input),
+    /// An observation was made; it was asked for as this one.
+    Looked(Input, u64),
     /// Somebody asks.
     Asked(Wish),
 }
@@ -230,9 +233,17 @@ pub struct Plane {
 }
 
 impl Plane {
+    /// The loop takes note of something.
+    pub fn take(&mut self, clock: Millis, input: Input) {
+        if let Some(engine) = &mut self.engine {
+            engine.take(clock, input);
+            self.todo.extend(engine.effects());
+        }
+    }
+
     /// The service's clock.
     #[must_use]
-    pub fn clock(&self, now: u64) -> rollway_core::units::Millis {
-        rollway_core::units::Millis((now.cast_signed() + self.offset).max(0).cast_unsigned())
+    pub fn clock(&self, now: u64) -> Millis {
+        Millis((now.cast_signed() + self.offset).max(0).cast_unsigned())
     }
 }

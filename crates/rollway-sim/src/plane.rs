@@ -30,7 +30,9 @@ impl World {
             let now = self.now;
             let plane = &mut self.planes[at];
             let stopped = plane.paused_until > now || plane.writing.is_some();
-            let Some(engine) = plane.engine.as_mut().filter(|_| !stopped) else { return };
+            if plane.engine.is_none() || stopped {
+                return;
+            }
             let clock = Millis((now.cast_signed() + plane.offset).max(0).cast_unsigned());
             if let Some(effect) = plane.todo.pop_front() {
                 self.perform(at, effect);
@@ -40,15 +42,18 @@ impl World {
                 plane.idle = false;
                 match mail {
                     Mail::Told(input) => {
-                        engine.take(clock, input);
-                        let effects = engine.effects();
-                        plane.todo.extend(effects);
+                        plane.hears(&input);
+                        plane.take(clock, input);
+                    }
+                    Mail::Looked(input, look) => {
+                        plane.hears_look(&input, look);
+                        plane.take(clock, input);
                     }
                     Mail::Asked(wish) => self.ask(at, wish),
                 }
             } else if plane.idle {
                 return;
-            } else {
+            } else if let Some(engine) = plane.engine.as_mut() {
                 let turn = engine.decide(clock);
                 plane.todo.extend(turn.effects);
                 if let Next::At(time) = turn.next {
@@ -149,13 +154,18 @@ impl World {
                 let delay = self.rng.between(5, 800);
                 self.agenda.add(self.now + delay, Happening::Mail(who, input));
             }
+            Effect::Fence(generation) => {
+                let at = self.now + self.latency();
+                self.agenda.add(at, Happening::Fence(call(generation)));
+            }
             Effect::Observe(turn) => self.observe(at, turn),
             Effect::Probe(id, number, trust) => self.begin_probing(at, id, number, trust),
             Effect::StopProbing(id) => {
                 plane.probings.remove(&id);
             }
-            Effect::Answer(ticket) => {
-                if let Some(aborted) = plane.tickets.remove(&ticket).flatten() {
+            Effect::Answer(ticket, unfenced) => {
+                let aborted = plane.tickets.remove(&ticket).flatten();
+                if let Some(aborted) = aborted.filter(|_| unfenced.is_empty()) {
                     self.acknowledged(aborted);
                 }
             }
@@ -265,7 +275,7 @@ impl World {
                 self.durable(append);
                 true
             }
-            Err(Refused::Moved | Refused::Failed) => false,
+            Err(Refused::Moved) => false,
         }
     }
 

@@ -27,8 +27,6 @@ pub struct Store {
 /// Why nothing was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// The disk.
-    Failed,
     /// Somebody else has written meanwhile.
     Moved,
 }

@@ -4,7 +4,7 @@ use rollway_core::engine::{Input, Verb};
 use rollway_core::view::VerbArgs;
 
 use crate::faults::Fault;
-use crate::happening::{Call, Happening};
+use crate::happening::Happening;
 use crate::model::{Mail, Phase, Wish};
 use crate::world::World;
 
@@ -119,11 +119,6 @@ impl World {
         }
         self.checks.epochs.push(at);
         self.open(at);
-    }
-
-    /// A fence reaches the target.
-    pub(crate) fn fence_acts(&mut self, call: Call) {
-        self.note(|| format!("target: fence {}", call.generation));
     }
 
     /// Somebody asks for something.

@@ -4,7 +4,7 @@
 //! A run has two phases. In the first everything may go wrong, and nothing that must never happen
 //! does. In the second all is mended, and everything must end well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rollway_core::ids::{InstanceId, ReleaseNumber, ServiceName, Version};
 use rollway_core::spec::RestartPolicy;
@@ -41,6 +41,8 @@ pub struct World {
     pub(crate) planes: Vec<Plane>,
     pub(crate) tempers: BTreeMap<Version, Temper>,
     pub(crate) unknown_version: Version,
+    /// Instances that ended by themselves, and when.
+    pub(crate) departed: BTreeMap<InstanceId, u64>,
     pub(crate) has_traffic: bool,
     pub(crate) drain_ms: u64,
     pub(crate) clock_offset: i64,
@@ -77,6 +79,7 @@ impl World {
             planes,
             tempers: BTreeMap::new(),
             unknown_version: Version::parse("unknown").expect("a version"),
+            departed: BTreeMap::new(),
             has_traffic,
             drain_ms: 2000,
             clock_offset: 0,
@@ -143,13 +146,11 @@ impl World {
                 }
             }
             Happening::Mail(who, input) => {
-                self.hears(who.0, &input);
                 self.planes[who.0].mail.push_back(Mail::Told(input));
                 self.pump(who.0);
             }
             Happening::Seen(who, input, look) => {
-                self.hears_look(who.0, &input, look);
-                self.planes[who.0].mail.push_back(Mail::Told(input));
+                self.planes[who.0].mail.push_back(Mail::Looked(input, look));
                 self.pump(who.0);
             }
             Happening::Disk(who) => self.disk(who.0),
@@ -258,9 +259,11 @@ impl World {
     }
 
     /// The instances that are there and fit since then.
-    pub(crate) fn fit(&self, since: u64) -> impl Iterator<Item = InstanceId> {
+    pub(crate) fn fit(&self, since: u64) -> BTreeSet<InstanceId> {
         let now = self.now;
         let processes = self.target.processes.iter();
-        processes.filter(move |(_, process)| process.was_fit(since, now)).map(|(id, _)| *id)
+        let fit = processes.filter(|(_, process)| process.was_fit(since, now)).map(|(id, _)| *id);
+        let died = self.departed.iter().filter(|(_, at)| **at >= since).map(|(id, _)| *id);
+        fit.chain(died).collect()
     }
 }

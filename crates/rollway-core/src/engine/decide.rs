@@ -7,7 +7,7 @@ use crate::converge::{Decision, Situation, converge, wake};
 use crate::event::{DeploymentKind, DeploymentState, What};
 use crate::ids::{Generation, InstanceId, ReleaseNumber};
 use crate::observed::{Fleet, Instance, Life};
-use crate::plan::{Action, HookPoint, Plan, Route};
+use crate::plan::{Action, HookPoint, Plan, Route, Split};
 use crate::progress::{Active, notices};
 use crate::strategy;
 use crate::units::Millis;
@@ -40,6 +40,11 @@ impl Engine {
         self.end_standby();
         self.note_failures();
         self.look_at_doubts();
+        if !self.has_grip() {
+            self.waiting = None;
+            let next = self.rest(Some(self.look_after.min(self.fence_after)));
+            return Turn { effects: self.effects(), next };
+        }
         let next = match self.decision() {
             None => self.rest(None),
             Some((Decision::Wait(waiting), wake)) => {
@@ -92,17 +97,24 @@ impl Engine {
     fn rest(&mut self, until: Option<Millis>) -> Next {
         self.flush();
         self.answer_fenced();
-        let look = (!self.doubts.is_empty()).then_some(self.look_after);
+        let every = if self.doubts.is_empty() { IDLE.0 } else { 0 };
+        let look = Some(Millis(self.look_after.0 + every));
         let until = until.into_iter().chain(look).min();
         let idle = Millis(self.now.0 + IDLE.0);
         Next::At(until.map_or(idle, |until| until.max(Millis(self.now.0 + 1)).min(idle)))
     }
 
     pub(super) fn answer_fenced(&mut self) {
-        if self.starts_under_way == 0 {
-            let answers = std::mem::take(&mut self.fenced);
-            self.effects.extend(answers.into_iter().map(Effect::Answer));
+        if self.starts_under_way > 0 {
+            return;
         }
+        let unfenced = match self.unfenced {
+            true => vec![format!("the target of {}", self.service)],
+            false => Vec::new(),
+        };
+        let told = self.told;
+        let answers = self.fenced.extract_if(.., |(_, generation)| *generation <= told);
+        self.effects.extend(answers.map(|(ticket, _)| Effect::Answer(ticket, unfenced.clone())));
     }
 
     /// The plan that holds now: the deployment's, or the one that keeps what serves as it is.
@@ -139,7 +151,10 @@ impl Engine {
         let traffic = |number: ReleaseNumber| {
             self.releases.get(&number).is_some_and(|release| release.spec.traffic.is_some())
         };
+        // Whoever still runs may still get requests.
+        let fleets = self.observed.fleets().keys().copied();
         self.observed.route().is_some()
+            || fleets.into_iter().any(traffic)
             || plan.from.is_some_and(traffic)
             || plan.to.is_some_and(traffic)
     }
@@ -319,7 +334,9 @@ impl Engine {
         let ready = ready.map_or(0, Fleet::ready);
         let about = active.first_plan.to.and_then(|number| self.releases.get(&number));
         let hooks = about.map(|about| about.spec.hooks.clone()).unwrap_or_default();
-        let plan = strategy::undo(&active.first_plan, &release.spec, ready).with_hooks_of(&hooks);
+        let split = self.observed.route().map_or(Split::Capacity, Route::split);
+        let plan = strategy::undo_from(&active.first_plan, &release.spec, ready, &split);
+        let plan = plan.with_hooks_of(&hooks);
         let generation = Generation(self.progress.generation.0 + 1);
         self.push(What::UndoBegan { reasons, by_operator, plan, generation });
     }
@@ -330,7 +347,8 @@ impl Engine {
         self.renew_snapshot();
         self.append(Tries::UntilWritten, Extra { rows: Rows::Deployment, ..Extra::default() });
         let switched = std::mem::take(&mut self.switched);
-        self.effects.extend(switched.into_iter().map(|(_, ticket)| Effect::Answer(ticket)));
+        self.effects
+            .extend(switched.into_iter().map(|(_, ticket)| Effect::Answer(ticket, Vec::new())));
         self.effects.push(Effect::Ended);
     }
 }

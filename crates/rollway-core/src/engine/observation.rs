@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Doubt, Effect, Engine, Failed, Trust};
+use super::{Doubt, Effect, Engine, Failed, Grip, Trust};
 use crate::ids::{InstanceId, ReleaseNumber};
 use crate::observed::{Health, Instance, Life};
 use crate::seen::{self, SeenInstance};
@@ -10,13 +10,17 @@ use crate::units::Millis;
 
 /// While something is in doubt, the driver is asked this often.
 const LOOK_MS: u64 = 1000;
+/// Otherwise it is asked this often, beside when it says that something has changed.
+const LOOK_IDLE_MS: u64 = 29_000;
 /// So many starts and ends are remembered against late observations.
 const TOUCHED_MAX: usize = 10_000;
 
 impl Engine {
     /// What is in doubt is looked at until it is seen.
     pub(super) fn look_at_doubts(&mut self) {
-        if !self.doubts.is_empty() && self.now >= self.look_after {
+        // Notes of changes may be lost: now and then everything is looked at.
+        let every = if self.doubts.is_empty() { LOOK_IDLE_MS } else { 0 };
+        if self.now.0 >= self.look_after.0 + every {
             self.look();
         }
     }
@@ -42,6 +46,9 @@ impl Engine {
     pub(super) fn seen(&mut self, seen: Result<Vec<SeenInstance>, Failed>, asked: u64) {
         // No answer is not an empty answer: nothing is concluded from it.
         let Ok(seen) = seen else { return };
+        if self.grip == Grip::Looking && asked >= self.taken_over {
+            self.grip = Grip::Firm;
+        }
         let present: BTreeSet<_> = seen.iter().map(|one| one.instance).collect();
         let newer = |id: &InstanceId, touched: &BTreeMap<InstanceId, u64>| {
             touched.get(id).is_some_and(|turn| *turn > asked)

@@ -41,6 +41,7 @@ impl Engine {
                 }
                 // Else it is about a process, or of a task, that is not there any more.
             }
+            Input::Fenced(generation, result) => self.was_fenced(generation, &result),
             Input::Changed => self.look(),
             Input::ProxyStarted => self.observed.set_route(None),
         }
@@ -149,7 +150,7 @@ impl Engine {
                 self.observed.set_route(Some(route));
                 let reached = |(wanted, _): &mut (Split, _)| self.observed.splits_as(wanted);
                 let answers = self.switched.extract_if(.., reached);
-                self.effects.extend(answers.map(|(_, ticket)| Effect::Answer(ticket)));
+                self.effects.extend(answers.map(|(_, ticket)| Effect::Answer(ticket, Vec::new())));
             }
             Err(failed) => {
                 match failed.how {
