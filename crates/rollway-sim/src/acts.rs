@@ -155,7 +155,8 @@ impl World {
     pub fn die(&mut self, id: InstanceId, run: u64) {
         let policy = self.policy(id.release);
         let Some(process) = self.target.processes.get_mut(&id) else { return };
-        if process.run != run || process.phase != Phase::Running {
+        let crashes = matches!(self.tempers.get(&process.version), Some(Temper::Crashes(_)));
+        if process.run != run || process.phase != Phase::Running || self.healed && !crashes {
             return;
         }
         if process.answers(self.now) {

@@ -224,7 +224,9 @@ impl World {
             }
         };
         match &progress.active {
-            Some(active) => least(&active.plan).min(least(&active.first_plan)),
+            // Back to what was good comes before how many there are of it.
+            Some(active) if active.undo.is_some() => 0,
+            Some(active) => least(&active.plan),
             None => 0,
         }
     }
@@ -258,7 +260,8 @@ impl World {
             let gets = |route: &Route| {
                 route.members.iter().any(|id| id.release == release && shares(route, *id))
             };
-            if gets(route) && !old.as_ref().is_some_and(gets) && !self.is_disturbed(call) {
+            let others = route.members.iter().any(|id| id.release != release);
+            if gets(route) && others && !old.as_ref().is_some_and(gets) {
                 let what = format!("{release} gets requests although it was aborted at {since}");
                 self.wrong("I4", &what);
             }
@@ -270,7 +273,12 @@ impl World {
         match &progress.active {
             Some(active) => {
                 let stages = active.plan.stages.iter().chain(&active.first_plan.stages);
-                let mut empty = stages.filter(|stage| stage.goal.slots.is_empty());
+                let least = active.plan.instances.min(active.first_plan.instances);
+                let mut empty = stages.filter(|stage| {
+                    let (goal, pace) = (&stage.goal, &stage.pace);
+                    // Without room for another one, and where all may be missing, all go first.
+                    goal.slots.is_empty() || pace.surge == 0 && pace.unavailable >= least
+                });
                 empty.next().is_some()
             }
             None => !progress.up,
@@ -348,6 +356,9 @@ impl World {
 
     /// In time everything has ended.
     pub(crate) fn ended(&mut self) {
+        if !self.violations.is_empty() {
+            return;
+        }
         if let Some(active) = &self.checks.progress.active {
             let number = active.number;
             let at = self.newest().and_then(|at| self.planes[at].engine.as_ref());

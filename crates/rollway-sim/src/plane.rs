@@ -275,7 +275,13 @@ impl World {
                 self.durable(append);
                 true
             }
-            Err(Refused::Moved) => false,
+            Err(Refused::Moved) => {
+                // Somebody has taken over: this one is of no use any more until it opens anew.
+                let delay = self.rng.between(500, 5000);
+                let who = (at, self.planes[at].life);
+                self.agenda.add(self.now + delay, Happening::Deposed(who));
+                false
+            }
         }
     }
 

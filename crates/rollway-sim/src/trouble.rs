@@ -5,7 +5,7 @@ use rollway_core::view::VerbArgs;
 
 use crate::faults::Fault;
 use crate::happening::Happening;
-use crate::model::{Mail, Phase, Wish};
+use crate::model::{Mail, Phase, Temper, Wish};
 use crate::world::World;
 
 impl World {
@@ -197,8 +197,12 @@ impl World {
         if self.proxy.is_down {
             self.proxy_up();
         }
+        for temper in self.tempers.values_mut() {
+            *temper = Temper::Good(50);
+        }
         for process in self.target.processes.values_mut() {
             process.unwell_until = 0;
+            process.well_from = process.well_from.min(self.now);
         }
         for plane in &mut self.planes {
             (plane.cut_until, plane.deaf_until) = (0, 0);

@@ -168,6 +168,10 @@ impl World {
             Happening::Die(id, run) => self.die(id, run),
             Happening::ProxyUp => self.proxy_up(),
             Happening::Open(at) => self.open_again(at),
+            Happening::Deposed(who) => {
+                self.kill(who.0);
+                self.agenda.add(self.now + 10, Happening::Open(who.0));
+            }
             Happening::Trouble => self.trouble(),
             Happening::Operate => self.operate(),
         }
@@ -182,6 +186,7 @@ impl World {
             | Happening::Seen(who, ..)
             | Happening::Disk(who)
             | Happening::Written(who, _)
+            | Happening::Deposed(who)
             | Happening::Probe(who, ..) => *who,
             Happening::Drained(call, ..) => call.who,
             Happening::Start(..)

@@ -269,6 +269,8 @@ pub struct Engine {
     switched: Vec<(Split, Ticket)>,
     /// Counts what was taken note of, so that an older observation does not undo it.
     turn: u64,
+    /// The turn at which the latest observation that was heard was asked for.
+    seen_asked: u64,
     /// When a start or an end of an instance was taken note of.
     touched: BTreeMap<InstanceId, u64>,
     grip: Grip,
@@ -314,6 +316,7 @@ impl Engine {
             unfenced: false,
             switched: Vec::new(),
             turn: 0,
+            seen_asked: 0,
             touched: BTreeMap::new(),
             grip: Grip::Firm,
             fence_after: Millis::ZERO,

@@ -28,6 +28,7 @@ impl Engine {
     /// Asks the driver again; the answer comes as an input.
     pub(super) fn look(&mut self) {
         self.look_after = Millis(self.now.0 + LOOK_MS);
+        self.turn += 1;
         self.effects.push(Effect::Observe(self.turn));
     }
 
@@ -46,6 +47,11 @@ impl Engine {
     pub(super) fn seen(&mut self, seen: Result<Vec<SeenInstance>, Failed>, asked: u64) {
         // No answer is not an empty answer: nothing is concluded from it.
         let Ok(seen) = seen else { return };
+        if asked < self.seen_asked {
+            // A later one has been heard.
+            return;
+        }
+        self.seen_asked = asked;
         if self.grip == Grip::Looking && asked >= self.taken_over {
             self.grip = Grip::Firm;
         }

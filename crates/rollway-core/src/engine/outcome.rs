@@ -64,7 +64,10 @@ impl Engine {
             Err(Failed { how: Certainty::Unknown, why }) => {
                 // It stays as it is until it has been looked at.
                 self.push(What::ActionFailed { action: Action::Start(vec![id]), why });
-                self.doubts.insert(id, Doubt::Start);
+                // One that is being retired by now is told of by that.
+                if !self.is_leaving(id) {
+                    self.doubts.insert(id, Doubt::Start);
+                }
                 self.look();
             }
             Err(Failed { how: Certainty::NotDone, why }) => self.not_started(id, &why),
@@ -72,8 +75,14 @@ impl Engine {
         self.answer_fenced();
     }
 
+    fn is_leaving(&self, id: InstanceId) -> bool {
+        self.observed.get(id).is_some_and(|instance| instance.life == Life::Leaving)
+    }
+
     fn not_started(&mut self, id: InstanceId, why: &str) {
-        self.observed.remove(id);
+        if !self.is_leaving(id) {
+            self.observed.remove(id);
+        }
         let action = Action::Start(vec![id]);
         self.push(What::ActionFailed { action, why: why.to_owned() });
         let active = self.progress.active.as_ref();

@@ -124,8 +124,7 @@ impl Engine {
         if told && self.grip == Grip::Fencing {
             self.grip = Grip::Looking;
             // What was seen before that is old.
-            self.turn += 1;
-            self.taken_over = self.turn;
+            self.taken_over = self.turn + 1;
             self.look();
         }
         self.answer_fenced();
