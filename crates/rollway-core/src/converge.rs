@@ -286,7 +286,7 @@ impl Situation<'_> {
                     continue;
                 }
                 // What is kept keeps what it has, and gets no more.
-                let is_late = kept && !self.observed.is_confirmed(id);
+                let is_late = kept && !self.observed.is_surely_routed(id);
                 if is_late { late.push(id) } else { members.push(id) }
             }
         }

@@ -119,6 +119,7 @@ impl World {
             well_from: 0,
             unwell_until: 0,
             passed: false,
+            passed_at: 0,
             ever_passed: false,
             answered_until: 0,
         };
@@ -137,7 +138,7 @@ impl World {
         let Some(process) = self.target.processes.get_mut(&id) else { return };
         let temper = self.tempers.get(&process.version).copied().unwrap_or(Temper::Good(10));
         let run = process.run;
-        (process.began, process.passed) = (now, !probed);
+        (process.began, process.passed, process.passed_at) = (now, !probed, now);
         process.ever_passed |= !probed;
         match temper {
             // Where nothing is probed, whatever runs is well.

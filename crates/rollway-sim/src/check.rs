@@ -10,11 +10,13 @@ use rollway_core::plan::{Action, Plan, Route, Slots, Stage};
 use rollway_core::progress::Progress;
 
 use crate::happening::Call;
-use crate::model::{Aborted, Phase, Plane, shares};
+use crate::model::{Aborted, Phase, Plane, Process, shares};
 use crate::world::World;
 
 /// An observation may be this old: three probes a second apart fail, and the word gets round.
 const SLACK_MS: u64 = 8000;
+/// So long it takes until a control plane has heard that an instance is well.
+const WORD_MS: u64 = 200;
 /// After this long a control plane that was stopped, cut off or new knows the world again.
 const RECOVERY_MS: u64 = 15_000;
 
@@ -199,6 +201,11 @@ impl World {
 
     /// A control plane is about to route: every new member has passed its probes.
     pub(crate) fn routing(&mut self, at: usize, route: &Route) {
+        let fit = self.fit(self.now.saturating_sub(SLACK_MS));
+        if !route.members.iter().any(|id| fit.contains(id)) {
+            // Nobody is well: whoever lives beats nobody.
+            return;
+        }
         for id in &route.members {
             let known = self.proxy.table.as_ref().is_some_and(|table| table.members.contains(id));
             let process = self.target.processes.get(id);
@@ -235,10 +242,10 @@ impl World {
     pub(crate) fn applying(&mut self, call: &Call, route: &Route) {
         let old = self.proxy.table.clone();
         let fit = self.fit(call.decided.saturating_sub(SLACK_MS));
-        let now = self.now;
+        let (now, known) = (self.now, call.decided.saturating_sub(WORD_MS));
         let serves = |id: &&InstanceId| {
             let process = self.target.processes.get(*id);
-            process.is_some_and(|process| process.passed && process.answers(now))
+            process.is_some_and(|one| one.passed && one.passed_at < known && one.answers(now))
         };
         let members = old.iter().flat_map(|table| &table.members);
         let sharing = members.filter(|id| old.as_ref().is_some_and(|table| shares(table, **id)));
@@ -313,7 +320,9 @@ impl World {
             let after = fit.iter().filter(|other| **other != id).count() as u32;
             let now = self.now;
             let all = self.target.processes.values();
-            let before = all.filter(|one| one.passed && one.answers(now)).count() as u32;
+            let known = call.decided.saturating_sub(WORD_MS);
+            let was = |one: &&Process| one.passed && one.passed_at < known && one.answers(now);
+            let before = all.filter(was).count() as u32;
             if process.answers(now) && after < self.least().min(before) && !self.is_disturbed(call)
             {
                 self.wrong("I8", &format!("{after} are left after {id} stops"));

@@ -57,6 +57,8 @@ pub struct Process {
     pub unwell_until: u64,
     /// Whether this run has passed as many probes in a row as are wanted.
     pub passed: bool,
+    /// When it did.
+    pub passed_at: u64,
     /// Whether any run of this instance has.
     pub ever_passed: bool,
     /// When it last stopped answering, or the last time that it was seen to answer.

@@ -225,6 +225,9 @@ impl World {
         if let (Some(process), true) = (process, answered) {
             process.answered_until = process.answered_until.max(now);
             if matches!(probing.state, State::Healthy { .. }) {
+                if !process.passed {
+                    process.passed_at = now;
+                }
                 process.passed = true;
                 process.ever_passed = true;
             }

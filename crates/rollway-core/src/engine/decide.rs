@@ -105,13 +105,17 @@ impl Engine {
     }
 
     pub(super) fn answer_fenced(&mut self) {
-        if self.starts_under_way > 0 {
+        if self.starts_under_way > 0 || self.observed.routing {
             return;
         }
-        let unfenced = match self.unfenced {
-            true => vec![format!("the target of {}", self.service)],
-            false => Vec::new(),
-        };
+        let mut unfenced = Vec::new();
+        if self.unfenced {
+            unfenced.push(format!("the target of {}", self.service));
+        }
+        if self.observed.is_in_doubt() {
+            // A route that was sent before may still come into effect.
+            unfenced.push(format!("the proxy of {}", self.service));
+        }
         let told = self.told;
         let answers = self.fenced.extract_if(.., |(_, generation)| *generation <= told);
         self.effects.extend(answers.map(|(ticket, _)| Effect::Answer(ticket, unfenced.clone())));

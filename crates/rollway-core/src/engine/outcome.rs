@@ -172,6 +172,7 @@ impl Engine {
                 self.push(What::ActionFailed { action, why });
             }
         }
+        self.answer_fenced();
     }
 
     fn health(&mut self, id: InstanceId, health: Health, evidence: Vec<String>) {
