@@ -143,6 +143,10 @@ impl World {
         match temper {
             // Where nothing is probed, whatever runs is well.
             Temper::Good(_) | Temper::NeverReady if !probed => process.well_from = now,
+            Temper::Crashes(after) if !probed => {
+                process.well_from = now;
+                self.agenda.add(now + after, Happening::Die(id, run));
+            }
             Temper::Good(after) => process.well_from = now + after,
             Temper::NeverReady => process.well_from = u64::MAX,
             Temper::Crashes(after) => {

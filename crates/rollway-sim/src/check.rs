@@ -16,7 +16,7 @@ use crate::world::World;
 /// An observation may be this old: three probes a second apart fail, and the word gets round.
 const SLACK_MS: u64 = 8000;
 /// So long it takes until a control plane has heard that an instance is well.
-const WORD_MS: u64 = 200;
+const WORD_MS: u64 = 4000;
 /// After this long a control plane that was stopped, cut off or new knows the world again.
 const RECOVERY_MS: u64 = 15_000;
 
@@ -245,7 +245,7 @@ impl World {
         let (now, known) = (self.now, call.decided.saturating_sub(WORD_MS));
         let serves = |id: &&InstanceId| {
             let process = self.target.processes.get(*id);
-            process.is_some_and(|one| one.passed && one.passed_at < known && one.answers(now))
+            process.is_some_and(|one| one.is_known_well(known, now))
         };
         let members = old.iter().flat_map(|table| &table.members);
         let sharing = members.filter(|id| old.as_ref().is_some_and(|table| shares(table, **id)));
@@ -268,7 +268,8 @@ impl World {
                 route.members.iter().any(|id| id.release == release && shares(route, *id))
             };
             let others = route.members.iter().any(|id| id.release != release);
-            if gets(route) && others && !old.as_ref().is_some_and(gets) {
+            let news = !old.as_ref().is_some_and(gets);
+            if gets(route) && others && news && !self.is_disturbed(call) {
                 let what = format!("{release} gets requests although it was aborted at {since}");
                 self.wrong("I4", &what);
             }
@@ -321,7 +322,7 @@ impl World {
             let now = self.now;
             let all = self.target.processes.values();
             let known = call.decided.saturating_sub(WORD_MS);
-            let was = |one: &&Process| one.passed && one.passed_at < known && one.answers(now);
+            let was = |one: &&Process| one.is_known_well(known, now);
             let before = all.filter(was).count() as u32;
             if process.answers(now) && after < self.least().min(before) && !self.is_disturbed(call)
             {
@@ -375,6 +376,19 @@ impl World {
             let what = format!("deployment {number} does not end; it waits for {waits:?}");
             self.wrong("I19", &what);
         }
+    }
+
+    /// Whether all is as `at_the_end` wants it.
+    pub(crate) fn is_over(&self) -> bool {
+        let progress = &self.checks.progress;
+        let serving = progress.serving.filter(|_| progress.up);
+        let wanted = serving.map_or(0, |_| progress.instances) as usize;
+        let all = &self.target.processes;
+        let fine = all.iter().all(|(id, one)| {
+            let routed = !self.has_traffic || self.proxy.routes(*id);
+            routed && Some(id.release) == serving && one.passed && one.answers(self.now)
+        });
+        progress.active.is_none() && all.len() == wanted && fine && self.is_settled()
     }
 
     /// At the end the service is in one version, whole, and nothing else is left.

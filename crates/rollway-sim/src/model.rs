@@ -73,6 +73,13 @@ impl Process {
         runs && now >= self.well_from && now >= self.unwell_until
     }
 
+    /// Whether it has been well for long enough that everybody knows, and still is.
+    #[must_use]
+    pub fn is_known_well(&self, since: u64, now: u64) -> bool {
+        let before = self.passed_at.max(self.unwell_until);
+        self.passed && before < since && self.answers(now)
+    }
+
     /// Whether it was fit to serve at some time since then.
     #[must_use]
     pub fn was_fit(&self, since: u64, now: u64) -> bool {

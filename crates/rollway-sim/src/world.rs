@@ -21,7 +21,10 @@ use crate::store::Store;
 const SAFETY_MS: u64 = 240_000;
 /// How long everything may take to end afterwards.
 const LIVENESS_MS: u64 = 400_000;
-/// How long nothing may have to change before the end is looked at.
+/// The end is looked for this often, and must hold so many times in a row.
+const SLICE_MS: u64 = 5000;
+const QUIET_SLICES: u32 = 4;
+/// How long before the end everything must have ended.
 const QUIET_MS: u64 = 45_000;
 
 /// One simulated world.
@@ -112,9 +115,15 @@ impl World {
             return;
         }
         self.heal();
-        self.run_until(SAFETY_MS + LIVENESS_MS - QUIET_MS);
+        let mut quiet = 0;
+        let mut until = SAFETY_MS;
+        while until < SAFETY_MS + LIVENESS_MS - QUIET_MS && quiet < QUIET_SLICES {
+            until += SLICE_MS;
+            self.run_until(until);
+            quiet = if self.is_over() { quiet + 1 } else { 0 };
+        }
         self.ended();
-        self.run_until(SAFETY_MS + LIVENESS_MS);
+        self.run_until(until + SLICE_MS);
         self.at_the_end();
     }
 

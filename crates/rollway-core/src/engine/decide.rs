@@ -137,7 +137,13 @@ impl Engine {
                 before: progress.instances,
             };
             let standby = progress.standby.map(|(old, _)| old);
-            return Some((Cow::Owned(strategy::standing(request, standby)), 0));
+            let mut plan = strategy::standing(request, standby);
+            let others = self.observed.fleets().keys().any(|other| *other != release.number);
+            if let Some(stage) = plan.stages.first_mut().filter(|_| others) {
+                // What is left over from a deployment that failed serves only if nobody else can.
+                stage.goal.split = Split::Weights([(release.number, 100)].into());
+            }
+            return Some((Cow::Owned(plan), 0));
         }
         // Nothing should run: what is left over from a crash goes.
         let any = self.observed.fleets().keys().find_map(|number| self.releases.get(number))?;
@@ -338,7 +344,12 @@ impl Engine {
         let ready = ready.map_or(0, Fleet::ready);
         let about = active.first_plan.to.and_then(|number| self.releases.get(&number));
         let hooks = about.map(|about| about.spec.hooks.clone()).unwrap_or_default();
-        let split = self.observed.route().map_or(Split::Capacity, Route::split);
+        // While the old release is restored, the new one gets no more than it has.
+        let by_capacity = active.current().is_some_and(|s| s.goal.split == Split::Capacity);
+        let split = match self.observed.route().map_or(Split::Capacity, Route::split) {
+            Split::Capacity if !by_capacity => Split::Nothing,
+            split @ (Split::Capacity | Split::Weights(_) | Split::Nothing) => split,
+        };
         let plan = strategy::undo_from(&active.first_plan, &release.spec, ready, &split);
         let plan = plan.with_hooks_of(&hooks);
         let generation = Generation(self.progress.generation.0 + 1);

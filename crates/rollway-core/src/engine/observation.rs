@@ -102,6 +102,8 @@ impl Engine {
         match (doubt, one) {
             // It is on its way out: one more look.
             (_, Some(one)) if one.life == seen::Life::Stopping => return,
+            // What came of its retirement is told when that ends.
+            (Doubt::Start, _) if self.is_leaving(id) => {}
             (Doubt::Start | Doubt::Stop, Some(_)) => {
                 self.observed.change(id, |instance| instance.life = Life::Running);
             }

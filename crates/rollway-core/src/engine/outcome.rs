@@ -64,10 +64,7 @@ impl Engine {
             Err(Failed { how: Certainty::Unknown, why }) => {
                 // It stays as it is until it has been looked at.
                 self.push(What::ActionFailed { action: Action::Start(vec![id]), why });
-                // One that is being retired by now is told of by that.
-                if !self.is_leaving(id) {
-                    self.doubts.insert(id, Doubt::Start);
-                }
+                self.doubts.insert(id, Doubt::Start);
                 self.look();
             }
             Err(Failed { how: Certainty::NotDone, why }) => self.not_started(id, &why),
@@ -75,7 +72,7 @@ impl Engine {
         self.answer_fenced();
     }
 
-    fn is_leaving(&self, id: InstanceId) -> bool {
+    pub(super) fn is_leaving(&self, id: InstanceId) -> bool {
         self.observed.get(id).is_some_and(|instance| instance.life == Life::Leaving)
     }
 
