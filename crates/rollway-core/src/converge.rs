@@ -280,12 +280,13 @@ impl Situation<'_> {
         let (mut members, mut late) = (Vec::new(), Vec::new());
         for (release, fleet) in self.observed.fleets() {
             let kept = goal.slots.get(release) == Some(&Slots::Keep);
+            let kept = kept && self.plan.from != Some(*release);
             for slot in fleet.ready_slots() {
                 let id = InstanceId { release: *release, slot };
                 if moves.leaving_route.contains(&id) || retiring.contains(&id) {
                     continue;
                 }
-                // What is kept keeps what it has, and gets no more.
+                // What is kept until it can go keeps what it has, and gets no more.
                 let is_late = kept && !self.observed.is_surely_routed(id);
                 if is_late { late.push(id) } else { members.push(id) }
             }

@@ -245,7 +245,9 @@ impl World {
         let (now, known) = (self.now, call.decided.saturating_sub(WORD_MS));
         let serves = |id: &&InstanceId| {
             let process = self.target.processes.get(*id);
-            process.is_some_and(|one| one.is_known_well(known, now))
+            let plane = &self.planes[call.who.0];
+            process
+                .is_some_and(|one| one.is_known_well(known, now) && plane.knows(**id, one, known))
         };
         let members = old.iter().flat_map(|table| &table.members);
         let sharing = members.filter(|id| old.as_ref().is_some_and(|table| shares(table, **id)));
@@ -320,9 +322,12 @@ impl World {
             let fit = self.fit(call.decided.saturating_sub(SLACK_MS));
             let after = fit.iter().filter(|other| **other != id).count() as u32;
             let now = self.now;
-            let all = self.target.processes.values();
+            let all = self.target.processes.iter();
             let known = call.decided.saturating_sub(WORD_MS);
-            let was = |one: &&Process| one.is_known_well(known, now);
+            let plane = &self.planes[call.who.0];
+            let was = |(id, one): &(&InstanceId, &Process)| {
+                one.is_known_well(known, now) && plane.knows(**id, one, known)
+            };
             let before = all.filter(was).count() as u32;
             if process.answers(now) && after < self.least().min(before) && !self.is_disturbed(call)
             {

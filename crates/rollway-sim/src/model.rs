@@ -235,6 +235,8 @@ pub struct Plane {
     pub probings: BTreeMap<InstanceId, Probing>,
     /// Instances whose last call had no answer, and that have not been observed since.
     pub unknown: BTreeSet<InstanceId>,
+    /// The runs that it has heard of, and since when.
+    pub runs: BTreeMap<InstanceId, (String, u64)>,
     /// The observations asked for, by their number, in order.
     pub looks: u64,
     /// The number of looks when each instance became unknown.
@@ -242,6 +244,23 @@ pub struct Plane {
 }
 
 impl Plane {
+    /// Whether it has known for long enough that this run of an instance is the one that is there.
+    #[must_use]
+    pub fn knows(&self, id: InstanceId, process: &Process, since: u64) -> bool {
+        let run = format!("{}:{}", process.run, process.began);
+        self.runs.get(&id).is_some_and(|(known, at)| *known == run && *at < since)
+    }
+
+    /// Takes note of the runs that an observation shows.
+    pub fn hears_runs(&mut self, seen: &[SeenInstance], now: u64) {
+        for one in seen {
+            let known = self.runs.get(&one.instance);
+            if known.is_none_or(|(run, _)| *run != one.incarnation) {
+                self.runs.insert(one.instance, (one.incarnation.clone(), now));
+            }
+        }
+    }
+
     /// The loop takes note of something.
     pub fn take(&mut self, clock: Millis, input: Input) {
         if let Some(engine) = &mut self.engine {

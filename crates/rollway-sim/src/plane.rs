@@ -42,10 +42,16 @@ impl World {
                 plane.idle = false;
                 match mail {
                     Mail::Told(input) => {
+                        if let Input::Started(_, Ok((_, seen))) = &input {
+                            plane.hears_runs(std::slice::from_ref(seen), now);
+                        }
                         plane.hears(&input);
                         plane.take(clock, input);
                     }
                     Mail::Looked(input, look) => {
+                        if let Input::Seen(Ok(seen), _) = &input {
+                            plane.hears_runs(seen, now);
+                        }
                         plane.hears_look(&input, look);
                         plane.take(clock, input);
                     }

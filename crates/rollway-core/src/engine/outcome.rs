@@ -64,7 +64,7 @@ impl Engine {
             Err(Failed { how: Certainty::Unknown, why }) => {
                 // It stays as it is until it has been looked at.
                 self.push(What::ActionFailed { action: Action::Start(vec![id]), why });
-                self.doubts.insert(id, Doubt::Start);
+                self.doubts.entry(id).or_insert(Doubt::Start);
                 self.look();
             }
             Err(Failed { how: Certainty::NotDone, why }) => self.not_started(id, &why),
