@@ -11,7 +11,12 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # What `make bench` runs, one after another: `make bench BENCH=switch` runs one of them.
 BENCH ?= switch inflight rolling null rollback recover proxy idle
 
-.PHONY: help demo test check fmt bench clean
+# How many worlds `make simulate` runs, from which seed on; `make replay SEED=7` shows one of them.
+SEEDS ?= 10000
+FROM ?= 0
+SEED ?= 0
+
+.PHONY: help demo test check fmt bench simulate replay clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +50,16 @@ bench: ## measure, beside nginx and HAProxy; BENCH=switch runs one part
 	cargo build --locked --release --package rollway --package shop --package rollway-bench
 	@for part in $(BENCH); do \
 	    echo "== $$part"; $(TARGET)/release/rollway-bench "$$part"; done
+
+simulate: ## the engine in SEEDS simulated worlds with faults; fails if an invariant does
+	@scripts/need cargo cc
+	cargo build --locked --release --package rollway-sim
+	$(TARGET)/release/rollway-sim run --seeds $(SEEDS) --from $(FROM)
+
+replay: ## what happens in the simulated world of SEED
+	@scripts/need cargo cc
+	@cargo build --locked --release --package rollway-sim
+	@$(TARGET)/release/rollway-sim replay $(SEED)
 
 clean: ## remove what was built
 	cargo clean

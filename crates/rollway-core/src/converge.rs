@@ -205,7 +205,12 @@ impl Situation<'_> {
         let fleets = self.observed.fleets();
         let available: u32 =
             fleets.iter().map(|(release, fleet)| self.serving(*release, fleet)).sum();
-        let least = self.plan.instances.min(self.wanted()).saturating_sub(pace.unavailable);
+        let wanted = self.plan.instances.min(self.wanted());
+        let mut least = wanted.saturating_sub(pace.unavailable);
+        if pace.surge > 0 && wanted > 0 {
+            // With room for another one there is no need to let go of the last that serves.
+            least = least.max(1);
+        }
         let mut spare = available.saturating_sub(least);
         if pace.max_parallel > 0 && self.plan.instances > 0 {
             let leaving: usize = fleets.values().map(|fleet| fleet.leaving_slots().count()).sum();
@@ -273,16 +278,26 @@ impl Situation<'_> {
     fn route(&self, moves: &Moves) -> Route {
         let goal = &self.stage.goal;
         let retiring: BTreeSet<InstanceId> = moves.retires.iter().copied().collect();
-        let mut members = Vec::new();
-        let mut ready: BTreeMap<ReleaseNumber, u32> = BTreeMap::new();
+        let (mut members, mut late) = (Vec::new(), Vec::new());
         for (release, fleet) in self.observed.fleets() {
+            let kept = goal.slots.get(release) == Some(&Slots::Keep);
+            let kept = kept && self.plan.from != Some(*release);
             for slot in fleet.ready_slots() {
                 let id = InstanceId { release: *release, slot };
-                if !moves.leaving_route.contains(&id) && !retiring.contains(&id) {
-                    members.push(id);
-                    *ready.entry(*release).or_default() += 1;
+                if moves.leaving_route.contains(&id) || retiring.contains(&id) {
+                    continue;
                 }
+                // What is kept until it can go keeps what it has, and gets no more.
+                let is_late = kept && !self.observed.is_surely_routed(id);
+                if is_late { late.push(id) } else { members.push(id) }
             }
+        }
+        if members.is_empty() {
+            members = late;
+        }
+        let mut ready: BTreeMap<ReleaseNumber, u32> = BTreeMap::new();
+        for id in &members {
+            *ready.entry(id.release).or_default() += 1;
         }
         if members.is_empty() && self.wanted() > 0 && !goal.hold_requests {
             // Nobody is well: the last known members, as long as they live, beat nobody.

@@ -195,7 +195,10 @@ pub struct Observed {
     routed: BTreeSet<InstanceId>,
     /// Members of routes that the proxy may use already, although it has not said so.
     sent: BTreeSet<InstanceId>,
+    /// Members of all the routes that the proxy may use now; absent = of the confirmed one.
+    certain: Option<BTreeSet<InstanceId>>,
     in_doubt: bool,
+    is_lost: bool,
     /// Whether a route is on its way to the proxy.
     pub routing: bool,
     /// The hook that runs now.
@@ -261,19 +264,30 @@ impl Observed {
         self.routed = route.iter().flat_map(|route| route.members.iter().copied()).collect();
         self.route = route;
         self.sent.clear();
-        self.in_doubt = false;
+        self.certain = None;
+        (self.in_doubt, self.is_lost) = (false, false);
     }
 
     /// Takes note that a route is on its way: from now on the proxy may use it.
     pub fn send_route(&mut self, route: &Route) {
         self.routing = true;
         self.sent.extend(route.members.iter().copied());
+        let before = self.certain.take().unwrap_or_else(|| self.routed.clone());
+        let members = route.members.iter().copied();
+        self.certain = Some(members.filter(|id| before.contains(id)).collect());
+    }
+
+    /// Takes note that the proxy may use a route that nobody here knows: every instance may get
+    /// requests until another route is confirmed.
+    pub fn lose_route(&mut self) {
+        (self.is_lost, self.in_doubt) = (true, true);
     }
 
     /// Takes note that the route on its way certainly did not arrive.
     pub fn route_not_done(&mut self) {
         if !self.in_doubt {
             self.sent.clear();
+            self.certain = None;
         }
     }
 
@@ -305,7 +319,19 @@ impl Observed {
     /// Whether the proxy may send new requests to an instance.
     #[must_use]
     pub fn is_routed(&self, id: InstanceId) -> bool {
-        self.routed.contains(&id) || self.sent.contains(&id)
+        self.is_lost || self.routed.contains(&id) || self.sent.contains(&id)
+    }
+
+    /// Whether whatever route the proxy uses now sends new requests to an instance.
+    #[must_use]
+    pub fn is_surely_routed(&self, id: InstanceId) -> bool {
+        self.certain.as_ref().unwrap_or(&self.routed).contains(&id)
+    }
+
+    /// Whether it is not known which route the proxy uses.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        self.in_doubt
     }
 
     /// Whether the proxy has said that it sends new requests to an instance.

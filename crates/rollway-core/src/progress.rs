@@ -320,9 +320,12 @@ impl Active {
                 self.enter(stage + 1, now);
             }
             What::Approved { stage, full, .. } if *stage == self.stage => {
+                if !self.approved || *full && !self.full {
+                    // Opening what is open puts no deadline off.
+                    self.last_progress = now;
+                }
                 self.approved = true;
                 self.full |= full;
-                self.last_progress = now;
             }
             What::Paused { reasons, .. } => {
                 self.paused = self.paused.or(Some(now));

@@ -119,6 +119,7 @@ impl World {
             well_from: 0,
             unwell_until: 0,
             passed: false,
+            passed_at: 0,
             ever_passed: false,
             answered_until: 0,
         };
@@ -137,9 +138,15 @@ impl World {
         let Some(process) = self.target.processes.get_mut(&id) else { return };
         let temper = self.tempers.get(&process.version).copied().unwrap_or(Temper::Good(10));
         let run = process.run;
-        (process.began, process.passed) = (now, !probed);
+        (process.began, process.passed, process.passed_at) = (now, !probed, now);
         process.ever_passed |= !probed;
         match temper {
+            // Where nothing is probed, whatever runs is well.
+            Temper::Good(_) | Temper::NeverReady if !probed => process.well_from = now,
+            Temper::Crashes(after) if !probed => {
+                process.well_from = now;
+                self.agenda.add(now + after, Happening::Die(id, run));
+            }
             Temper::Good(after) => process.well_from = now + after,
             Temper::NeverReady => process.well_from = u64::MAX,
             Temper::Crashes(after) => {
@@ -153,11 +160,15 @@ impl World {
     pub fn die(&mut self, id: InstanceId, run: u64) {
         let policy = self.policy(id.release);
         let Some(process) = self.target.processes.get_mut(&id) else { return };
-        if process.run != run || process.phase != Phase::Running {
+        let crashes = matches!(self.tempers.get(&process.version), Some(Temper::Crashes(_)));
+        if process.run != run || process.phase != Phase::Running || self.healed && !crashes {
             return;
         }
         if process.answers(self.now) {
             process.answered_until = self.now;
+        }
+        if process.passed {
+            self.departed.insert(id, self.now);
         }
         process.passed = false;
         process.phase = Phase::Ended;
@@ -193,6 +204,30 @@ impl World {
             for _ in 0..times {
                 let delay = self.latency();
                 self.agenda.add(self.now + delay, Happening::Mail(who, Input::Changed));
+            }
+        }
+    }
+
+    /// A fence reaches the target, or does not.
+    pub fn fence_acts(&mut self, call: Call) {
+        let generation = call.generation;
+        let fate = self.fate(&call);
+        let result = match fate {
+            Fate::NotDone => Err(not_done()),
+            Fate::LostBefore => Err(unknown()),
+            Fate::Fine | Fate::LostAfter => match self.target.enter(generation) {
+                Err(stale) => Ok(stale),
+                Ok(()) => {
+                    self.fenced(generation);
+                    Ok(Ensured::NotNeeded)
+                }
+            },
+        };
+        match fate {
+            Fate::Fine => self.answer(&call, 1, Input::Fenced(generation, result)),
+            Fate::NotDone => self.answer(&call, FAILED_WAIT, Input::Fenced(generation, result)),
+            Fate::LostBefore | Fate::LostAfter => {
+                self.no_answer(&call, Input::Fenced(generation, Err(unknown())));
             }
         }
     }

@@ -10,11 +10,13 @@ use rollway_core::plan::{Action, Plan, Route, Slots, Stage};
 use rollway_core::progress::Progress;
 
 use crate::happening::Call;
-use crate::model::{Aborted, Phase, shares};
+use crate::model::{Aborted, Phase, Plane, Process, shares};
 use crate::world::World;
 
 /// An observation may be this old: three probes a second apart fail, and the word gets round.
 const SLACK_MS: u64 = 8000;
+/// So long it takes until a control plane has heard that an instance is well.
+const WORD_MS: u64 = 4000;
 /// After this long a control plane that was stopped, cut off or new knows the world again.
 const RECOVERY_MS: u64 = 15_000;
 
@@ -154,24 +156,10 @@ impl World {
         }
     }
 
-    /// A control plane hears what came of a call.
-    pub(crate) fn hears(&mut self, at: usize, input: &Input) {
-        let id = match input {
-            Input::Started(id, Err(Failed { how: Certainty::Unknown, .. }))
-            | Input::Retired(id, _, Err(Failed { how: Certainty::Unknown, .. })) => *id,
-            _ => return,
-        };
-        let plane = &mut self.planes[at];
-        plane.unknown.insert(id);
-        plane.unknown_at.insert(id, plane.looks);
-    }
-
-    /// A control plane hears what was observed; only what was asked for later counts.
-    pub(crate) fn hears_look(&mut self, at: usize, input: &Input, look: u64) {
-        let Input::Seen(Ok(_), _) = input else { return };
-        let plane = &mut self.planes[at];
-        let at = &plane.unknown_at;
-        plane.unknown.retain(|id| at.get(id).is_some_and(|asked| *asked >= look));
+    /// The target has seen a generation.
+    pub(crate) fn fenced(&mut self, generation: Generation) {
+        self.note(|| format!("target: sees {generation}"));
+        self.checks.accepted = self.checks.accepted.max(generation);
     }
 
     /// The target has let a call in.
@@ -213,6 +201,11 @@ impl World {
 
     /// A control plane is about to route: every new member has passed its probes.
     pub(crate) fn routing(&mut self, at: usize, route: &Route) {
+        let fit = self.fit(self.now.saturating_sub(SLACK_MS));
+        if !route.members.iter().any(|id| fit.contains(id)) {
+            // Nobody is well: whoever lives beats nobody.
+            return;
+        }
         for id in &route.members {
             let known = self.proxy.table.as_ref().is_some_and(|table| table.members.contains(id));
             let process = self.target.processes.get(id);
@@ -238,7 +231,9 @@ impl World {
             }
         };
         match &progress.active {
-            Some(active) => least(&active.plan).min(least(&active.first_plan)),
+            // Back to what was good comes before how many there are of it.
+            Some(active) if active.undo.is_some() => 0,
+            Some(active) => least(&active.plan),
             None => 0,
         }
     }
@@ -246,11 +241,13 @@ impl World {
     /// The proxy is about to use another route.
     pub(crate) fn applying(&mut self, call: &Call, route: &Route) {
         let old = self.proxy.table.clone();
-        let fit: BTreeSet<_> = self.fit(call.decided.saturating_sub(SLACK_MS)).collect();
-        let now = self.now;
+        let fit = self.fit(call.decided.saturating_sub(SLACK_MS));
+        let (now, known) = (self.now, call.decided.saturating_sub(WORD_MS));
         let serves = |id: &&InstanceId| {
             let process = self.target.processes.get(*id);
-            process.is_some_and(|process| process.passed && process.answers(now))
+            let plane = &self.planes[call.who.0];
+            process
+                .is_some_and(|one| one.is_known_well(known, now) && plane.knows(**id, one, known))
         };
         let members = old.iter().flat_map(|table| &table.members);
         let sharing = members.filter(|id| old.as_ref().is_some_and(|table| shares(table, **id)));
@@ -272,7 +269,9 @@ impl World {
             let gets = |route: &Route| {
                 route.members.iter().any(|id| id.release == release && shares(route, *id))
             };
-            if gets(route) && !old.as_ref().is_some_and(gets) && !self.is_disturbed(call) {
+            let others = route.members.iter().any(|id| id.release != release);
+            let news = !old.as_ref().is_some_and(gets);
+            if gets(route) && others && news && !self.is_disturbed(call) {
                 let what = format!("{release} gets requests although it was aborted at {since}");
                 self.wrong("I4", &what);
             }
@@ -284,7 +283,12 @@ impl World {
         match &progress.active {
             Some(active) => {
                 let stages = active.plan.stages.iter().chain(&active.first_plan.stages);
-                let mut empty = stages.filter(|stage| stage.goal.slots.is_empty());
+                let least = active.plan.instances.min(active.first_plan.instances);
+                let mut empty = stages.filter(|stage| {
+                    let (goal, pace) = (&stage.goal, &stage.pace);
+                    // Without room for another one, and where all may be missing, all go first.
+                    goal.slots.is_empty() || pace.surge == 0 && pace.unavailable >= least
+                });
                 empty.next().is_some()
             }
             None => !progress.up,
@@ -316,10 +320,15 @@ impl World {
         let process = &self.target.processes[&id];
         if !self.has_traffic {
             let fit = self.fit(call.decided.saturating_sub(SLACK_MS));
-            let after = fit.filter(|other| *other != id).count() as u32;
+            let after = fit.iter().filter(|other| **other != id).count() as u32;
             let now = self.now;
-            let all = self.target.processes.values();
-            let before = all.filter(|one| one.passed && one.answers(now)).count() as u32;
+            let all = self.target.processes.iter();
+            let known = call.decided.saturating_sub(WORD_MS);
+            let plane = &self.planes[call.who.0];
+            let was = |(id, one): &(&InstanceId, &Process)| {
+                one.is_known_well(known, now) && plane.knows(**id, one, known)
+            };
+            let before = all.filter(was).count() as u32;
             if process.answers(now) && after < self.least().min(before) && !self.is_disturbed(call)
             {
                 self.wrong("I8", &format!("{after} are left after {id} stops"));
@@ -362,6 +371,9 @@ impl World {
 
     /// In time everything has ended.
     pub(crate) fn ended(&mut self) {
+        if !self.violations.is_empty() {
+            return;
+        }
         if let Some(active) = &self.checks.progress.active {
             let number = active.number;
             let at = self.newest().and_then(|at| self.planes[at].engine.as_ref());
@@ -369,6 +381,19 @@ impl World {
             let what = format!("deployment {number} does not end; it waits for {waits:?}");
             self.wrong("I19", &what);
         }
+    }
+
+    /// Whether all is as `at_the_end` wants it.
+    pub(crate) fn is_over(&self) -> bool {
+        let progress = &self.checks.progress;
+        let serving = progress.serving.filter(|_| progress.up);
+        let wanted = serving.map_or(0, |_| progress.instances) as usize;
+        let all = &self.target.processes;
+        let fine = all.iter().all(|(id, one)| {
+            let routed = !self.has_traffic || self.proxy.routes(*id);
+            routed && Some(id.release) == serving && one.passed && one.answers(self.now)
+        });
+        progress.active.is_none() && all.len() == wanted && fine && self.is_settled()
     }
 
     /// At the end the service is in one version, whole, and nothing else is left.
@@ -397,6 +422,26 @@ impl World {
         if fold.as_ref() != Ok(&self.checks.progress) {
             self.wrong("I17", "the history does not fold to what it folded to");
         }
+    }
+}
+
+impl Plane {
+    /// A control plane hears what came of a call.
+    pub(crate) fn hears(&mut self, input: &Input) {
+        let (Input::Started(id, Err(Failed { how: Certainty::Unknown, .. }))
+        | Input::Retired(id, _, Err(Failed { how: Certainty::Unknown, .. }))) = input
+        else {
+            return;
+        };
+        self.unknown.insert(*id);
+        self.unknown_at.insert(*id, self.looks);
+    }
+
+    /// A control plane hears what was observed; only what was asked for later counts.
+    pub(crate) fn hears_look(&mut self, input: &Input, look: u64) {
+        let Input::Seen(Ok(_), _) = input else { return };
+        let at = &self.unknown_at;
+        self.unknown.retain(|id| at.get(id).is_some_and(|asked| *asked >= look));
     }
 }
 

@@ -47,6 +47,8 @@ pub enum Happening {
     Die(InstanceId, u64),
     /// The proxy is back.
     ProxyUp,
+    /// A control plane that was deposed ends, and comes up again.
+    Deposed(Who),
     /// A control plane opens the store.
     Open(usize),
     /// Time for a fault.

@@ -9,6 +9,7 @@ use rollway_core::observed::Health;
 use rollway_core::plan::Route;
 use rollway_core::release::Release;
 use rollway_core::seen::{Ended, Life, SeenInstance};
+use rollway_core::units::Millis;
 use rollway_core::view::VerbArgs;
 
 /// How the instances of a release behave.
@@ -56,6 +57,8 @@ pub struct Process {
     pub unwell_until: u64,
     /// Whether this run has passed as many probes in a row as are wanted.
     pub passed: bool,
+    /// When it did.
+    pub passed_at: u64,
     /// Whether any run of this instance has.
     pub ever_passed: bool,
     /// When it last stopped answering, or the last time that it was seen to answer.
@@ -68,6 +71,13 @@ impl Process {
     pub fn answers(&self, now: u64) -> bool {
         let runs = matches!(self.phase, Phase::Running | Phase::Stopping);
         runs && now >= self.well_from && now >= self.unwell_until
+    }
+
+    /// Whether it has been well for long enough that everybody knows, and still is.
+    #[must_use]
+    pub fn is_known_well(&self, since: u64, now: u64) -> bool {
+        let before = self.passed_at.max(self.unwell_until);
+        self.passed && before < since && self.answers(now)
     }
 
     /// Whether it was fit to serve at some time since then.
@@ -156,6 +166,8 @@ pub enum Wish {
 pub enum Mail {
     /// Something happened.
     Told(Input),
+    /// An observation was made; it was asked for as this one.
+    Looked(Input, u64),
     /// Somebody asks.
     Asked(Wish),
 }
@@ -223,6 +235,8 @@ pub struct Plane {
     pub probings: BTreeMap<InstanceId, Probing>,
     /// Instances whose last call had no answer, and that have not been observed since.
     pub unknown: BTreeSet<InstanceId>,
+    /// The runs that it has heard of, and since when.
+    pub runs: BTreeMap<InstanceId, (String, u64)>,
     /// The observations asked for, by their number, in order.
     pub looks: u64,
     /// The number of looks when each instance became unknown.
@@ -230,9 +244,34 @@ pub struct Plane {
 }
 
 impl Plane {
+    /// Whether it has known for long enough that this run of an instance is the one that is there.
+    #[must_use]
+    pub fn knows(&self, id: InstanceId, process: &Process, since: u64) -> bool {
+        let run = format!("{}:{}", process.run, process.began);
+        self.runs.get(&id).is_some_and(|(known, at)| *known == run && *at < since)
+    }
+
+    /// Takes note of the runs that an observation shows.
+    pub fn hears_runs(&mut self, seen: &[SeenInstance], now: u64) {
+        for one in seen {
+            let known = self.runs.get(&one.instance);
+            if known.is_none_or(|(run, _)| *run != one.incarnation) {
+                self.runs.insert(one.instance, (one.incarnation.clone(), now));
+            }
+        }
+    }
+
+    /// The loop takes note of something.
+    pub fn take(&mut self, clock: Millis, input: Input) {
+        if let Some(engine) = &mut self.engine {
+            engine.take(clock, input);
+            self.todo.extend(engine.effects());
+        }
+    }
+
     /// The service's clock.
     #[must_use]
-    pub fn clock(&self, now: u64) -> rollway_core::units::Millis {
-        rollway_core::units::Millis((now.cast_signed() + self.offset).max(0).cast_unsigned())
+    pub fn clock(&self, now: u64) -> Millis {
+        Millis((now.cast_signed() + self.offset).max(0).cast_unsigned())
     }
 }

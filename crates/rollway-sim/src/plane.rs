@@ -30,7 +30,9 @@ impl World {
             let now = self.now;
             let plane = &mut self.planes[at];
             let stopped = plane.paused_until > now || plane.writing.is_some();
-            let Some(engine) = plane.engine.as_mut().filter(|_| !stopped) else { return };
+            if plane.engine.is_none() || stopped {
+                return;
+            }
             let clock = Millis((now.cast_signed() + plane.offset).max(0).cast_unsigned());
             if let Some(effect) = plane.todo.pop_front() {
                 self.perform(at, effect);
@@ -40,15 +42,24 @@ impl World {
                 plane.idle = false;
                 match mail {
                     Mail::Told(input) => {
-                        engine.take(clock, input);
-                        let effects = engine.effects();
-                        plane.todo.extend(effects);
+                        if let Input::Started(_, Ok((_, seen))) = &input {
+                            plane.hears_runs(std::slice::from_ref(seen), now);
+                        }
+                        plane.hears(&input);
+                        plane.take(clock, input);
+                    }
+                    Mail::Looked(input, look) => {
+                        if let Input::Seen(Ok(seen), _) = &input {
+                            plane.hears_runs(seen, now);
+                        }
+                        plane.hears_look(&input, look);
+                        plane.take(clock, input);
                     }
                     Mail::Asked(wish) => self.ask(at, wish),
                 }
             } else if plane.idle {
                 return;
-            } else {
+            } else if let Some(engine) = plane.engine.as_mut() {
                 let turn = engine.decide(clock);
                 plane.todo.extend(turn.effects);
                 if let Next::At(time) = turn.next {
@@ -149,13 +160,18 @@ impl World {
                 let delay = self.rng.between(5, 800);
                 self.agenda.add(self.now + delay, Happening::Mail(who, input));
             }
+            Effect::Fence(generation) => {
+                let at = self.now + self.latency();
+                self.agenda.add(at, Happening::Fence(call(generation)));
+            }
             Effect::Observe(turn) => self.observe(at, turn),
             Effect::Probe(id, number, trust) => self.begin_probing(at, id, number, trust),
             Effect::StopProbing(id) => {
                 plane.probings.remove(&id);
             }
-            Effect::Answer(ticket) => {
-                if let Some(aborted) = plane.tickets.remove(&ticket).flatten() {
+            Effect::Answer(ticket, unfenced) => {
+                let aborted = plane.tickets.remove(&ticket).flatten();
+                if let Some(aborted) = aborted.filter(|_| unfenced.is_empty()) {
                     self.acknowledged(aborted);
                 }
             }
@@ -215,6 +231,9 @@ impl World {
         if let (Some(process), true) = (process, answered) {
             process.answered_until = process.answered_until.max(now);
             if matches!(probing.state, State::Healthy { .. }) {
+                if !process.passed {
+                    process.passed_at = now;
+                }
                 process.passed = true;
                 process.ever_passed = true;
             }
@@ -265,7 +284,13 @@ impl World {
                 self.durable(append);
                 true
             }
-            Err(Refused::Moved | Refused::Failed) => false,
+            Err(Refused::Moved) => {
+                // Somebody has taken over: this one is of no use any more until it opens anew.
+                let delay = self.rng.between(500, 5000);
+                let who = (at, self.planes[at].life);
+                self.agenda.add(self.now + delay, Happening::Deposed(who));
+                false
+            }
         }
     }
 

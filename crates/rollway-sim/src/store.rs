@@ -27,8 +27,6 @@ pub struct Store {
 /// Why nothing was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// The disk.
-    Failed,
     /// Somebody else has written meanwhile.
     Moved,
 }
@@ -87,13 +85,15 @@ impl Store {
         let mut plan = None;
         let mut previous = None;
         for (_, event) in &self.events {
-            match &event.what {
-                What::DeploymentBegan { plan: began, .. } => plan = Some(began),
-                What::DeploymentEnded { state: DeploymentState::Completed, .. } => {
-                    let plan = plan.filter(|plan| plan.to == serving && plan.from != serving);
-                    previous = plan.map_or(previous, |plan| plan.from);
-                }
-                _ => {}
+            if let What::DeploymentBegan { plan: began, .. } = &event.what {
+                plan = Some(began);
+            }
+            let completed = DeploymentState::Completed;
+            if let What::DeploymentEnded { state, .. } = &event.what
+                && *state == completed
+            {
+                let plan = plan.filter(|plan| plan.to == serving && plan.from != serving);
+                previous = plan.map_or(previous, |plan| plan.from);
             }
         }
         previous

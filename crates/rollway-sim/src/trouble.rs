@@ -4,8 +4,8 @@ use rollway_core::engine::{Input, Verb};
 use rollway_core::view::VerbArgs;
 
 use crate::faults::Fault;
-use crate::happening::{Call, Happening};
-use crate::model::{Mail, Phase, Wish};
+use crate::happening::Happening;
+use crate::model::{Mail, Phase, Temper, Wish};
 use crate::world::World;
 
 impl World {
@@ -121,11 +121,6 @@ impl World {
         self.open(at);
     }
 
-    /// A fence reaches the target.
-    pub(crate) fn fence_acts(&mut self, call: Call) {
-        self.note(|| format!("target: fence {}", call.generation));
-    }
-
     /// Somebody asks for something.
     pub(crate) fn operate(&mut self) {
         if self.healed {
@@ -202,8 +197,12 @@ impl World {
         if self.proxy.is_down {
             self.proxy_up();
         }
+        for temper in self.tempers.values_mut() {
+            *temper = Temper::Good(50);
+        }
         for process in self.target.processes.values_mut() {
             process.unwell_until = 0;
+            process.well_from = process.well_from.min(self.now);
         }
         for plane in &mut self.planes {
             (plane.cut_until, plane.deaf_until) = (0, 0);

@@ -4,7 +4,7 @@
 //! A run has two phases. In the first everything may go wrong, and nothing that must never happen
 //! does. In the second all is mended, and everything must end well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rollway_core::ids::{InstanceId, ReleaseNumber, ServiceName, Version};
 use rollway_core::spec::RestartPolicy;
@@ -21,7 +21,10 @@ use crate::store::Store;
 const SAFETY_MS: u64 = 240_000;
 /// How long everything may take to end afterwards.
 const LIVENESS_MS: u64 = 400_000;
-/// How long nothing may have to change before the end is looked at.
+/// The end is looked for this often, and must hold so many times in a row.
+const SLICE_MS: u64 = 5000;
+const QUIET_SLICES: u32 = 4;
+/// How long before the end everything must have ended.
 const QUIET_MS: u64 = 45_000;
 
 /// One simulated world.
@@ -41,6 +44,8 @@ pub struct World {
     pub(crate) planes: Vec<Plane>,
     pub(crate) tempers: BTreeMap<Version, Temper>,
     pub(crate) unknown_version: Version,
+    /// Instances that ended by themselves, and when.
+    pub(crate) departed: BTreeMap<InstanceId, u64>,
     pub(crate) has_traffic: bool,
     pub(crate) drain_ms: u64,
     pub(crate) clock_offset: i64,
@@ -77,6 +82,7 @@ impl World {
             planes,
             tempers: BTreeMap::new(),
             unknown_version: Version::parse("unknown").expect("a version"),
+            departed: BTreeMap::new(),
             has_traffic,
             drain_ms: 2000,
             clock_offset: 0,
@@ -109,9 +115,15 @@ impl World {
             return;
         }
         self.heal();
-        self.run_until(SAFETY_MS + LIVENESS_MS - QUIET_MS);
+        let mut quiet = 0;
+        let mut until = SAFETY_MS;
+        while until < SAFETY_MS + LIVENESS_MS - QUIET_MS && quiet < QUIET_SLICES {
+            until += SLICE_MS;
+            self.run_until(until);
+            quiet = if self.is_over() { quiet + 1 } else { 0 };
+        }
         self.ended();
-        self.run_until(SAFETY_MS + LIVENESS_MS);
+        self.run_until(until + SLICE_MS);
         self.at_the_end();
     }
 
@@ -143,13 +155,11 @@ impl World {
                 }
             }
             Happening::Mail(who, input) => {
-                self.hears(who.0, &input);
                 self.planes[who.0].mail.push_back(Mail::Told(input));
                 self.pump(who.0);
             }
             Happening::Seen(who, input, look) => {
-                self.hears_look(who.0, &input, look);
-                self.planes[who.0].mail.push_back(Mail::Told(input));
+                self.planes[who.0].mail.push_back(Mail::Looked(input, look));
                 self.pump(who.0);
             }
             Happening::Disk(who) => self.disk(who.0),
@@ -167,6 +177,10 @@ impl World {
             Happening::Die(id, run) => self.die(id, run),
             Happening::ProxyUp => self.proxy_up(),
             Happening::Open(at) => self.open_again(at),
+            Happening::Deposed(who) => {
+                self.kill(who.0);
+                self.agenda.add(self.now + 10, Happening::Open(who.0));
+            }
             Happening::Trouble => self.trouble(),
             Happening::Operate => self.operate(),
         }
@@ -181,6 +195,7 @@ impl World {
             | Happening::Seen(who, ..)
             | Happening::Disk(who)
             | Happening::Written(who, _)
+            | Happening::Deposed(who)
             | Happening::Probe(who, ..) => *who,
             Happening::Drained(call, ..) => call.who,
             Happening::Start(..)
@@ -258,9 +273,11 @@ impl World {
     }
 
     /// The instances that are there and fit since then.
-    pub(crate) fn fit(&self, since: u64) -> impl Iterator<Item = InstanceId> {
+    pub(crate) fn fit(&self, since: u64) -> BTreeSet<InstanceId> {
         let now = self.now;
         let processes = self.target.processes.iter();
-        processes.filter(move |(_, process)| process.was_fit(since, now)).map(|(id, _)| *id)
+        let fit = processes.filter(|(_, process)| process.was_fit(since, now)).map(|(id, _)| *id);
+        let died = self.departed.iter().filter(|(_, at)| **at >= since).map(|(id, _)| *id);
+        fit.chain(died).collect()
     }
 }

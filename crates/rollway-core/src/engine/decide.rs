@@ -7,7 +7,7 @@ use crate::converge::{Decision, Situation, converge, wake};
 use crate::event::{DeploymentKind, DeploymentState, What};
 use crate::ids::{Generation, InstanceId, ReleaseNumber};
 use crate::observed::{Fleet, Instance, Life};
-use crate::plan::{Action, HookPoint, Plan, Route};
+use crate::plan::{Action, HookPoint, Plan, Route, Split};
 use crate::progress::{Active, notices};
 use crate::strategy;
 use crate::units::Millis;
@@ -43,6 +43,11 @@ impl Engine {
         self.end_standby();
         self.note_failures();
         self.look_at_doubts();
+        if !self.has_grip() {
+            self.waiting = None;
+            let next = self.rest(Some(self.look_after.min(self.fence_after)));
+            return Turn { effects: self.effects(), next };
+        }
         let next = match self.decision() {
             None => self.rest(None),
             Some((Decision::Wait(waiting), wake)) => {
@@ -98,8 +103,9 @@ impl Engine {
             self.flush();
         }
         self.answer_fenced();
-        let looks = !self.doubts.is_empty() || self.look_again;
-        let look = looks.then_some(self.look_after);
+        let soon = !self.doubts.is_empty() || self.look_again;
+        let every = if soon { 0 } else { IDLE.0 };
+        let look = Some(Millis(self.look_after.0 + every));
         let until = until.into_iter().chain(look).chain(write).min();
         let idle = Millis(self.now.0 + IDLE.0);
         Next::At(until.map_or(idle, |until| until.max(Millis(self.now.0 + 1)).min(idle)))
@@ -118,10 +124,20 @@ impl Engine {
     }
 
     pub(super) fn answer_fenced(&mut self) {
-        if self.starts_under_way == 0 {
-            let answers = std::mem::take(&mut self.fenced);
-            self.effects.extend(answers.into_iter().map(Effect::Answer));
+        if self.starts_under_way > 0 || self.observed.routing {
+            return;
         }
+        let mut unfenced = Vec::new();
+        if self.unfenced {
+            unfenced.push(format!("the target of {}", self.service));
+        }
+        if self.observed.is_in_doubt() {
+            // A route that was sent before may still come into effect.
+            unfenced.push(format!("the proxy of {}", self.service));
+        }
+        let told = self.told;
+        let answers = self.fenced.extract_if(.., |(_, generation)| *generation <= told);
+        self.effects.extend(answers.map(|(ticket, _)| Effect::Answer(ticket, unfenced.clone())));
     }
 
     /// The plan that holds now: the deployment's, or the one that keeps what serves as it is.
@@ -140,7 +156,13 @@ impl Engine {
                 before: progress.instances,
             };
             let standby = progress.standby.map(|(old, _)| old);
-            return Some((Cow::Owned(strategy::standing(request, standby)), 0));
+            let mut plan = strategy::standing(request, standby);
+            let others = self.observed.fleets().keys().any(|other| *other != release.number);
+            if let Some(stage) = plan.stages.first_mut().filter(|_| others) {
+                // What is left over from a deployment that failed serves only if nobody else can.
+                stage.goal.split = Split::Weights([(release.number, 100)].into());
+            }
+            return Some((Cow::Owned(plan), 0));
         }
         // Nothing should run: what is left over from a crash goes.
         let any = self.observed.fleets().keys().find_map(|number| self.releases.get(number))?;
@@ -158,7 +180,10 @@ impl Engine {
         let traffic = |number: ReleaseNumber| {
             self.releases.get(&number).is_some_and(|release| release.spec.traffic.is_some())
         };
+        // Whoever still runs may still get requests.
+        let fleets = self.observed.fleets().keys().copied();
         self.observed.route().is_some()
+            || fleets.into_iter().any(traffic)
             || plan.from.is_some_and(traffic)
             || plan.to.is_some_and(traffic)
     }
@@ -338,7 +363,14 @@ impl Engine {
         let ready = ready.map_or(0, Fleet::ready);
         let about = active.first_plan.to.and_then(|number| self.releases.get(&number));
         let hooks = about.map(|about| about.spec.hooks.clone()).unwrap_or_default();
-        let plan = strategy::undo(&active.first_plan, &release.spec, ready).with_hooks_of(&hooks);
+        // While the old release is restored, the new one gets no more than it has.
+        let by_capacity = active.current().is_some_and(|s| s.goal.split == Split::Capacity);
+        let split = match self.observed.route().map_or(Split::Capacity, Route::split) {
+            Split::Capacity if !by_capacity => Split::Nothing,
+            split @ (Split::Capacity | Split::Weights(_) | Split::Nothing) => split,
+        };
+        let plan = strategy::undo_from(&active.first_plan, &release.spec, ready, &split);
+        let plan = plan.with_hooks_of(&hooks);
         let generation = Generation(self.progress.generation.0 + 1);
         self.push(What::UndoBegan { reasons, by_operator, plan, generation });
     }
@@ -349,7 +381,8 @@ impl Engine {
         self.renew_snapshot();
         self.append(Tries::UntilWritten, Extra { rows: Rows::Deployment, ..Extra::default() });
         let switched = std::mem::take(&mut self.switched);
-        self.effects.extend(switched.into_iter().map(|(_, ticket)| Effect::Answer(ticket)));
+        self.effects
+            .extend(switched.into_iter().map(|(_, ticket)| Effect::Answer(ticket, Vec::new())));
         self.effects.push(Effect::Ended);
     }
 }

@@ -93,6 +93,8 @@ pub enum Input {
     Seen(Result<Vec<SeenInstance>, Failed>, u64),
     /// A verdict by the number of the probing that found it, with the evidence if it is not good.
     Health(InstanceId, u64, Health, Vec<String>),
+    /// The target has seen a generation: nobody with an older one acts there any more.
+    Fenced(Generation, Result<Ensured, Failed>),
     /// Something is different at the targets: look again.
     Changed,
     /// A proxy was started: what it was told before may be forgotten.
@@ -115,14 +117,16 @@ pub enum Effect {
     Route(Route, Generation, u64),
     /// Run a hook of that release; answered by [`Input::Hook`].
     Hook(HookPoint, ReleaseNumber, u64),
+    /// Let the target see this generation; answered by [`Input::Fenced`].
+    Fence(Generation),
     /// Ask the driver what there is; answered by [`Input::Seen`] with this turn.
     Observe(u64),
     /// Begin to probe, under this number; a trusted one is taken for healthy until it fails.
     Probe(InstanceId, u64, Trust),
     /// Probe no more.
     StopProbing(InstanceId),
-    /// Let the answer go that waits under this number.
-    Answer(Ticket),
+    /// Let the answer go that waits under this number; these targets could not be told.
+    Answer(Ticket, Vec<String>),
     /// A deployment has ended: what no release needs any more may go.
     Ended,
     /// An event that cannot follow was dropped: a bug of ours.
@@ -136,6 +140,18 @@ pub enum Trust {
     Unproven,
     /// It passed its probes before, and the proxy uses it.
     Proven,
+}
+
+/// How far a control plane is that took over: it acts only when nobody else can any more, and when
+/// it has seen what they did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Grip {
+    /// The target is being told.
+    Fencing,
+    /// It was; an observation that is asked for at this turn or later will do.
+    Looking,
+    /// It is known what there is.
+    Firm,
 }
 
 /// What is not known of an instance.
@@ -246,14 +262,24 @@ pub struct Engine {
     /// How many probings there have been.
     probings: u64,
     tickets: Ticket,
-    /// Answers that wait until no start of an older generation is under way.
-    fenced: Vec<Ticket>,
+    /// Answers that wait until no start of an older generation is under way or can be.
+    fenced: Vec<(Ticket, Generation)>,
+    /// The newest generation that the target is known to have seen, or not to have been told.
+    told: Generation,
+    unfenced: bool,
     /// Answers that wait for a split to be in effect.
     switched: Vec<(Split, Ticket)>,
     /// Counts what was taken note of, so that an older observation does not undo it.
     turn: u64,
+    /// The turn at which the latest observation that was heard was asked for.
+    seen_asked: u64,
     /// When a start or an end of an instance was taken note of.
     touched: BTreeMap<InstanceId, u64>,
+    grip: Grip,
+    /// When the target was last told of a generation.
+    fence_after: Millis,
+    /// The turn at which the target was known to be ours.
+    taken_over: u64,
     /// Calls that nobody knows the outcome of: nothing is done to these before they are observed.
     doubts: BTreeMap<InstanceId, Doubt>,
     look_after: Millis,
@@ -292,9 +318,15 @@ impl Engine {
             probings: 0,
             tickets: 0,
             fenced: Vec::new(),
+            told: Generation::default(),
+            unfenced: false,
             switched: Vec::new(),
             turn: 0,
+            seen_asked: 0,
             touched: BTreeMap::new(),
+            grip: Grip::Firm,
+            fence_after: Millis::ZERO,
+            taken_over: 0,
             doubts: BTreeMap::new(),
             look_after: Millis::ZERO,
             looking: None,

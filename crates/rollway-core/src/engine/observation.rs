@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Doubt, Effect, Engine, Failed, Trust};
+use super::{Doubt, Effect, Engine, Failed, Grip, Trust};
 use crate::ids::{InstanceId, ReleaseNumber};
 use crate::observed::{Health, Instance, Life};
 use crate::seen::{self, SeenInstance};
@@ -10,6 +10,8 @@ use crate::units::Millis;
 
 /// While something is in doubt, the driver is asked this often.
 const LOOK_MS: u64 = 1000;
+/// Otherwise it is asked this often, beside when it says that something has changed.
+const LOOK_IDLE_MS: u64 = 29_000;
 /// So many starts and ends are remembered against late observations.
 const TOUCHED_MAX: usize = 10_000;
 
@@ -17,8 +19,10 @@ impl Engine {
     /// What is in doubt is looked at until it is seen; so is what changed during a look of which
     /// nothing is heard.
     pub(super) fn look_at_doubts(&mut self) {
-        let doubtful = !self.doubts.is_empty() || self.look_again;
-        if doubtful && self.now >= self.look_after {
+        // Notes of changes may be lost: now and then everything is looked at.
+        let soon = !self.doubts.is_empty() || self.look_again;
+        let every = if soon { 0 } else { LOOK_IDLE_MS };
+        if self.now.0 >= self.look_after.0 + every {
             self.look();
         }
     }
@@ -39,6 +43,7 @@ impl Engine {
         self.look_after = Millis(self.now.0 + LOOK_MS);
         self.looking = Some(self.now);
         self.look_again = false;
+        self.turn += 1;
         self.effects.push(Effect::Observe(self.turn));
     }
 
@@ -61,6 +66,14 @@ impl Engine {
         }
         // No answer is not an empty answer: nothing is concluded from it.
         let Ok(seen) = seen else { return };
+        if asked < self.seen_asked {
+            // A later one has been heard.
+            return;
+        }
+        self.seen_asked = asked;
+        if self.grip == Grip::Looking && asked >= self.taken_over {
+            self.grip = Grip::Firm;
+        }
         let present: BTreeSet<_> = seen.iter().map(|one| one.instance).collect();
         let newer = |id: &InstanceId, touched: &BTreeMap<InstanceId, u64>| {
             touched.get(id).is_some_and(|turn| *turn > asked)
@@ -108,6 +121,8 @@ impl Engine {
         match (doubt, one) {
             // It is on its way out: one more look.
             (_, Some(one)) if one.life == seen::Life::Stopping => return,
+            // What came of its retirement is told when that ends.
+            (Doubt::Start, _) if self.is_leaving(id) => {}
             (Doubt::Start | Doubt::Stop, Some(_)) => {
                 self.observed.change(id, |instance| instance.life = Life::Running);
             }

@@ -41,6 +41,7 @@ impl Engine {
                 }
                 // Else it is about a process, or of a task, that is not there any more.
             }
+            Input::Fenced(generation, result) => self.was_fenced(generation, &result),
             Input::Changed => self.changed(),
             Input::ProxyStarted => self.observed.set_route(None),
         }
@@ -63,7 +64,7 @@ impl Engine {
             Err(Failed { how: Certainty::Unknown, why }) => {
                 // It stays as it is until it has been looked at.
                 self.push(What::ActionFailed { action: Action::Start(vec![id]), why });
-                self.doubts.insert(id, Doubt::Start);
+                self.doubts.entry(id).or_insert(Doubt::Start);
                 self.look();
             }
             Err(Failed { how: Certainty::NotDone, why }) => self.not_started(id, &why),
@@ -71,8 +72,14 @@ impl Engine {
         self.answer_fenced();
     }
 
+    pub(super) fn is_leaving(&self, id: InstanceId) -> bool {
+        self.observed.get(id).is_some_and(|instance| instance.life == Life::Leaving)
+    }
+
     fn not_started(&mut self, id: InstanceId, why: &str) {
-        self.observed.remove(id);
+        if !self.is_leaving(id) {
+            self.observed.remove(id);
+        }
         let action = Action::Start(vec![id]);
         self.push(What::ActionFailed { action, why: why.to_owned() });
         let active = self.progress.active.as_ref();
@@ -149,7 +156,7 @@ impl Engine {
                 self.observed.set_route(Some(route));
                 let reached = |(wanted, _): &mut (Split, _)| self.observed.splits_as(wanted);
                 let answers = self.switched.extract_if(.., reached);
-                self.effects.extend(answers.map(|(_, ticket)| Effect::Answer(ticket)));
+                self.effects.extend(answers.map(|(_, ticket)| Effect::Answer(ticket, Vec::new())));
             }
             Err(failed) => {
                 match failed.how {
@@ -162,6 +169,7 @@ impl Engine {
                 self.push(What::ActionFailed { action, why });
             }
         }
+        self.answer_fenced();
     }
 
     fn health(&mut self, id: InstanceId, health: Health, evidence: Vec<String>) {

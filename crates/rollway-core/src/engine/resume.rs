@@ -2,14 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Engine, Extra, Failed, Rows, Tries, Trust};
+use super::{Effect, Engine, Extra, Failed, Grip, Rows, Tries, Trust};
 use crate::event::What;
 use crate::ids::{Generation, ReleaseNumber, ServiceName};
 use crate::observed::{Health, Instance, Life};
 use crate::plan::Route;
 use crate::progress::Progress;
-use crate::seen::SeenInstance;
+use crate::seen::{Ensured, SeenInstance};
 use crate::units::Millis;
+
+/// A target that could not be told of a generation is told again after this.
+const FENCE_MS: u64 = 1000;
 
 /// The progress at the end of a deployment, so that earlier events need not be folded again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,10 +100,44 @@ impl Engine {
         if let Some(route) = route {
             self.adopt_route(route);
         }
+        // Who acted before may have sent another route, or more starts and stops, meanwhile.
+        self.observed.lose_route();
+        self.grip = Grip::Fencing;
         let generation = Generation(self.progress.generation.0 + 1);
         self.push(What::TookOver { epoch, generation });
         self.renew_snapshot();
         self.append(Tries::UntilWritten, Extra { rows: Rows::State, ..Extra::default() });
+        self.fence();
+    }
+
+    /// Lets the target see the generation.
+    pub(super) fn fence(&mut self) {
+        self.fence_after = Millis(self.now.0 + FENCE_MS);
+        self.effects.push(Effect::Fence(self.progress.generation));
+    }
+
+    /// The target has seen a generation, or could not be told.
+    pub(super) fn was_fenced(&mut self, generation: Generation, result: &Result<Ensured, Failed>) {
+        let told = matches!(result, Ok(Ensured::Added | Ensured::Updated | Ensured::NotNeeded));
+        self.told = self.told.max(generation);
+        self.unfenced = !told;
+        if told && self.grip == Grip::Fencing {
+            self.grip = Grip::Looking;
+            // What was seen before that is old.
+            self.taken_over = self.turn + 1;
+            self.look();
+        }
+        self.answer_fenced();
+    }
+
+    /// Whether it is known who acts and what there is; if not, that is asked again now and then.
+    pub(super) fn has_grip(&mut self) -> bool {
+        match self.grip {
+            Grip::Fencing if self.now >= self.fence_after => self.fence(),
+            Grip::Looking if self.now >= self.look_after => self.look(),
+            Grip::Fencing | Grip::Looking | Grip::Firm => {}
+        }
+        self.grip == Grip::Firm
     }
 
     fn adopt_route(&mut self, route: Route) {

@@ -83,7 +83,7 @@ impl Engine {
         if verb == Verb::Abort {
             // An abort is acknowledged when no start of an older generation is under way.
             let ticket = self.ticket();
-            self.fenced.push(ticket);
+            self.fenced.push((ticket, self.progress.generation));
             return Some(ticket);
         }
         let split = args.wait.then(|| self.split_to_come(verb, args)).flatten()?;
@@ -179,6 +179,7 @@ impl Engine {
             let (actor, action) = (args.actor.clone(), verb.to_owned());
             let audit = Some(Audited { actor, action, deployment: number });
             self.append(Tries::UntilWritten, Extra { audit, ..Extra::default() });
+            self.fence();
         }
         Ok(self.answer(format!("{}-{number} is being undone", self.service), Some(number)))
     }

@@ -92,6 +92,13 @@ pub fn down(request: Request<'_>) -> Plan {
 /// instances the release to go back to still has.
 #[must_use]
 pub fn undo(failed: &Plan, spec: &Spec, ready: u32) -> Plan {
+    undo_from(failed, spec, ready, &Split::Capacity)
+}
+
+/// The same where the traffic is spread like `now`: while the old release is being restored, the
+/// new one gets no more than it has.
+#[must_use]
+pub fn undo_from(failed: &Plan, spec: &Spec, ready: u32, now: &Split) -> Plan {
     let mut plan = failed.clone();
     plan.standby = None;
     plan.automatic_rollback = false;
@@ -123,7 +130,11 @@ pub fn undo(failed: &Plan, spec: &Spec, ready: u32) -> Plan {
     let traffic = Goal { settings: Some(old), ..goal(&both, only(old)) };
     plan.stages.clear();
     if ready < n {
-        let restore = Goal { split: Split::Capacity, ..traffic.clone() };
+        let split = match now {
+            Split::Nothing => only(old),
+            Split::Capacity | Split::Weights(_) => now.clone(),
+        };
+        let restore = Goal { split, ..traffic.clone() };
         plan.stages.push(stage("restore", restore, &pace));
     }
     plan.stages.push(stage("traffic back", traffic, &pace));

@@ -33,7 +33,7 @@ pub(super) struct Actor {
     /// The tasks that probe.
     pub probes: HashMap<InstanceId, AbortHandle>,
     /// The answers that wait for the core's word.
-    pub answers: HashMap<Ticket, oneshot::Sender<()>>,
+    pub answers: HashMap<Ticket, oneshot::Sender<Vec<String>>>,
     /// The last deployment as it was stored, for a control plane that has seen none yet.
     pub last_view: Option<DeploymentView>,
 }

@@ -67,7 +67,7 @@ impl Actor {
     }
 
     async fn verb(&mut self, verb: Verb, args: VerbArgs, answer: Answer<VerbAnswer>) {
-        let result = self.done(verb, &args).await;
+        let mut result = self.done(verb, &args).await;
         let ticket = result.as_ref().ok().and_then(|_| self.engine.ticket_for(verb, &args));
         let waits = ticket.map(|ticket| {
             let (done, waits) = oneshot::channel();
@@ -78,7 +78,10 @@ impl Actor {
             if let Some(waits) = waits {
                 // An end that was dropped: the loop has ended, and the answer is as true as it
                 // will get.
-                let _ = waits.await;
+                let unfenced = waits.await.unwrap_or_default();
+                if let Ok(answer) = &mut result {
+                    answer.unfenced = unfenced;
+                }
             }
             let _ = answer.send(result);
         });

@@ -81,11 +81,8 @@ impl Journal {
             tokio::time::sleep(Duration::from_millis(wait)).await;
             wait = (wait * 2).min(RETRY_MS.1);
             // Perhaps it was written and only the answer was lost.
-            if let Ok(Some(seq)) = self.stored_seq().await
-                && seq == self.last_seq + count as u64
-                && count > 0
-            {
-                self.written(seq, count, &mut entry);
+            if self.holds(&entry.events[..count]).await {
+                self.written(self.last_seq + count as u64, count, &mut entry);
             }
         }
     }
@@ -96,13 +93,10 @@ impl Journal {
         let seq = match self.store.commit(self.batch(count, &entry)).await {
             Ok(done) => done.last_seq,
             Err(failure) => {
-                let seq = self.last_seq + count as u64;
-                if failure.kind != FailureKind::Unknown
-                    || self.stored_seq().await.ok().flatten() != Some(seq)
-                {
+                if failure.kind != FailureKind::Unknown || !self.holds(&entry.events).await {
                     return Err(failure);
                 }
-                seq
+                self.last_seq + count as u64
             }
         };
         self.written(seq, count, &mut entry);
@@ -123,9 +117,17 @@ impl Journal {
         self.alarm.send_replace(Some(text));
     }
 
-    async fn stored_seq(&self) -> Result<Option<u64>, Failure> {
-        let services = self.store.services().await?;
-        Ok(services.iter().find(|row| row.name == self.service).map(|row| row.last_seq))
+    /// Whether these are what follows in the store. Their number alone would not tell: somebody
+    /// else may have written as many.
+    async fn holds(&self, events: &[NewEvent]) -> bool {
+        let count = u32::try_from(events.len()).unwrap_or(u32::MAX);
+        let Ok(stored) = self.store.events(&self.service, self.last_seq, count).await else {
+            return false;
+        };
+        let same = |(new, old): (&NewEvent, &crate::store::Event)| {
+            (new.deployment, &new.kind, &new.body) == (old.deployment, &old.kind, &old.body)
+        };
+        !events.is_empty() && stored.len() == events.len() && events.iter().zip(&stored).all(same)
     }
 
     fn batch(&self, count: usize, entry: &Entry) -> Batch {

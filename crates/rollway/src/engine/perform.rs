@@ -13,15 +13,18 @@ use rollway_core::ids::{Generation, InstanceId, ReleaseNumber};
 use rollway_core::plan::{HookPoint, Route};
 use rollway_core::release::Release;
 use rollway_core::template::{self, Values};
+use rollway_core::units::Millis;
 
 use super::actor::Actor;
 use super::hooks;
 use super::journal::{Entry, Rows};
 use super::number::release_row;
-use crate::driver::{Driver, Fence, Launch, StopOrder};
+use crate::driver::{Driver, Ensured, Fence, Launch, StopOrder};
 use crate::failure::{Failure, FailureKind};
 use crate::store::{AuditRecord, IdempotencyKey, Verdict};
 
+/// An instance that never was: releases are counted from 1.
+const NOBODY: InstanceId = InstanceId { release: ReleaseNumber(0), slot: 0 };
 /// An action that failed is reported only after this, so that trying again is not a hot loop.
 const FAILED_WAIT: Duration = Duration::from_millis(250);
 
@@ -38,6 +41,7 @@ impl Actor {
                     self.route(route, self.fence(generation), revision);
                 }
                 Effect::Hook(point, release, deployment) => self.hook(point, release, deployment),
+                Effect::Fence(generation) => self.let_see(self.fence(generation)),
                 Effect::Observe(turn) => self.observe(turn),
                 Effect::Probe(id, number, trust) => self.probe(id, number, trust),
                 Effect::StopProbing(id) => {
@@ -45,9 +49,9 @@ impl Actor {
                         task.abort();
                     }
                 }
-                Effect::Answer(ticket) => {
+                Effect::Answer(ticket, unfenced) => {
                     // The caller may have gone.
-                    let _ = self.answers.remove(&ticket).map(|answer| answer.send(()));
+                    let _ = self.answers.remove(&ticket).map(|answer| answer.send(unfenced));
                 }
                 Effect::Ended => {
                     self.tell_ended();
@@ -126,6 +130,30 @@ impl Actor {
 
     fn fence(&self, generation: Generation) -> Fence {
         Fence { service: self.engine.service.clone(), generation }
+    }
+
+    /// Lets the targets see a generation by ending what never was: it changes nothing else.
+    fn let_see(&self, fence: Fence) {
+        let mut drivers: Vec<Arc<dyn Driver>> = Vec::new();
+        for release in self.engine.releases.values() {
+            let driver = self.shared.driver(release);
+            if !drivers.iter().any(|known| Arc::ptr_eq(known, &driver)) {
+                drivers.push(driver);
+            }
+        }
+        let order = StopOrder { signal: "SIGTERM".to_owned(), timeout: Millis::ZERO };
+        let outcomes = self.outcomes.clone();
+        tokio::spawn(async move {
+            let mut result = Ok(Ensured::NotNeeded);
+            for driver in drivers {
+                match driver.stop(&fence, NOBODY, &order).await {
+                    Ok(ensured @ Ensured::Stale { .. }) => result = Ok(ensured),
+                    Ok(Ensured::Added | Ensured::Updated | Ensured::NotNeeded) => {}
+                    Err(failure) => result = Err(Failed::from(failure)),
+                }
+            }
+            let _ = outcomes.send(Input::Fenced(fence.generation, result)).await;
+        });
     }
 
     /// Asks the driver; the answer comes as an input.
