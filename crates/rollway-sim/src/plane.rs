@@ -373,7 +373,7 @@ impl World {
             self.write(at, &append);
         }
         let life = self.planes[at].life + 1;
-        self.planes[at] = Plane { life, ..Plane::default() };
+        self.planes[at] = Plane { life, disturbed: self.now, ..Plane::default() };
         self.note(|| format!("cp{at}: is killed"));
     }
 
