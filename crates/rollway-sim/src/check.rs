@@ -246,8 +246,7 @@ impl World {
         let serves = |id: &&InstanceId| {
             let process = self.target.processes.get(*id);
             let plane = &self.planes[call.who.0];
-            process
-                .is_some_and(|one| one.is_known_well(known, now) && plane.knows(**id, one, known))
+            process.is_some_and(|one| one.is_known_well(known, now) && !plane.unsure.contains(*id))
         };
         let members = old.iter().flat_map(|table| &table.members);
         let sharing = members.filter(|id| old.as_ref().is_some_and(|table| shares(table, **id)));
@@ -326,7 +325,7 @@ impl World {
             let known = call.decided.saturating_sub(WORD_MS);
             let plane = &self.planes[call.who.0];
             let was = |(id, one): &(&InstanceId, &Process)| {
-                one.is_known_well(known, now) && plane.knows(**id, one, known)
+                one.is_known_well(known, now) && !plane.unsure.contains(*id)
             };
             let before = all.filter(was).count() as u32;
             if process.answers(now) && after < self.least().min(before) && !self.is_disturbed(call)

@@ -237,6 +237,8 @@ pub struct Plane {
     pub unknown: BTreeSet<InstanceId>,
     /// The runs that it has heard of, and since when.
     pub runs: BTreeMap<InstanceId, (String, u64)>,
+    /// Instances that it has not been told to be well.
+    pub unsure: BTreeSet<InstanceId>,
     /// The observations asked for, by their number, in order.
     pub looks: u64,
     /// The number of looks when each instance became unknown.
@@ -244,11 +246,14 @@ pub struct Plane {
 }
 
 impl Plane {
-    /// Whether it has known for long enough that this run of an instance is the one that is there.
-    #[must_use]
-    pub fn knows(&self, id: InstanceId, process: &Process, since: u64) -> bool {
-        let run = format!("{}:{}", process.run, process.began);
-        self.runs.get(&id).is_some_and(|(known, at)| *known == run && *at < since)
+    /// What a loop was told of the health of an instance.
+    pub fn hears_health(&mut self, input: &Input) {
+        let Input::Health(id, _, health, _) = input else { return };
+        if matches!(health, Health::Healthy(_)) {
+            self.unsure.remove(id);
+        } else {
+            self.unsure.insert(*id);
+        }
     }
 
     /// Takes note of the runs that an observation shows.
@@ -257,6 +262,13 @@ impl Plane {
             let known = self.runs.get(&one.instance);
             if known.is_none_or(|(run, _)| *run != one.incarnation) {
                 self.runs.insert(one.instance, (one.incarnation.clone(), now));
+                let release = one.instance.release;
+                let engine = self.engine.as_ref();
+                let known = engine.and_then(|engine| engine.releases.get(&release));
+                if known.is_some_and(|release| !release.spec.health.is_empty()) {
+                    // Another run has to prove itself.
+                    self.unsure.insert(one.instance);
+                }
             }
         }
     }

@@ -19,14 +19,15 @@ use crate::store::Refused;
 use crate::world::World;
 
 /// So much may be done without time passing before it counts as a hot loop.
-const PUMP_MAX: usize = 3000;
+const PUMP_MAX: usize = 300;
 /// The wait before a failed write is tried again, first and at most.
 const RETRY_MS: (u64, u64) = (20, 1000);
 
 impl World {
     /// Runs a loop until it waits for something.
     pub fn pump(&mut self, at: usize) {
-        for _ in 0..PUMP_MAX {
+        let mut decisions = 0;
+        while decisions < PUMP_MAX {
             let now = self.now;
             let plane = &mut self.planes[at];
             let stopped = plane.paused_until > now || plane.writing.is_some();
@@ -45,6 +46,7 @@ impl World {
                         if let Input::Started(_, Ok((_, seen))) = &input {
                             plane.hears_runs(std::slice::from_ref(seen), now);
                         }
+                        plane.hears_health(&input);
                         plane.hears(&input);
                         plane.take(clock, input);
                     }
@@ -60,6 +62,7 @@ impl World {
             } else if plane.idle {
                 return;
             } else if let Some(engine) = plane.engine.as_mut() {
+                decisions += 1;
                 let turn = engine.decide(clock);
                 plane.todo.extend(turn.effects);
                 if let Next::At(time) = turn.next {
@@ -317,6 +320,8 @@ impl World {
                 self.pump(at);
             }
             Tries::UntilWritten => {
+                // A loop that waits for its store knows less and less of the world.
+                plane.disturbed = plane.disturbed.max(self.now);
                 let wait = plane.retry;
                 plane.retry = (wait * 2).min(RETRY_MS.1);
                 let who = (at, plane.life);
@@ -368,7 +373,7 @@ impl World {
             self.write(at, &append);
         }
         let life = self.planes[at].life + 1;
-        self.planes[at] = Plane { life, ..Plane::default() };
+        self.planes[at] = Plane { life, disturbed: self.now, ..Plane::default() };
         self.note(|| format!("cp{at}: is killed"));
     }
 

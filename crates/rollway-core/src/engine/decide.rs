@@ -52,6 +52,7 @@ impl Engine {
             None => self.rest(None),
             Some((Decision::Wait(waiting), wake)) => {
                 let standby = self.progress.standby.map(|(_, until)| until);
+                let standby = standby.filter(|until| *until > self.now);
                 let until = [waiting.until, wake, standby].into_iter().flatten().min();
                 self.waiting = self.progress.active.is_some().then_some(waiting);
                 self.rest(until)
@@ -189,6 +190,11 @@ impl Engine {
     }
 
     fn end_standby(&mut self) {
+        let serving = self.progress.serving.and_then(|number| self.observed.fleet(number));
+        if self.progress.up && serving.map_or(0, Fleet::ready) < self.progress.instances {
+            // As long as what serves is not whole, what stands by may be needed.
+            return;
+        }
         if let Some((release, until)) = self.progress.standby
             && self.now >= until
             && self.progress.active.is_none()

@@ -43,7 +43,8 @@ impl Engine {
             }
             Input::Fenced(generation, result) => self.was_fenced(generation, &result),
             Input::Changed => self.changed(),
-            Input::ProxyStarted => self.observed.set_route(None),
+            // Its last members are still the last that are known to have served.
+            Input::ProxyStarted => self.observed.lose_route(),
         }
     }
 
