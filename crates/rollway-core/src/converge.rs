@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::arithmetic::routed::carried_weight;
 use crate::ids::{InstanceId, ReleaseNumber};
 use crate::observed::{Fleet, Observed};
 use crate::plan::{Action, Gate, Goal, HookPoint, Plan, Route, Slots, Split, Stage, Waiting};
@@ -428,7 +429,7 @@ fn weights(
         let have = ready.get(release).copied().unwrap_or(0);
         let mut weight = if have == 0 { 0 } else { *weight };
         if Some(*release) == newest && needed > 0 {
-            weight = weight.min(100 * have / needed);
+            weight = weight.min(carried_weight(have, needed));
         }
         if weight > 0 {
             safe.insert(*release, weight);

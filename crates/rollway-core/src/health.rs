@@ -103,7 +103,7 @@ impl Health {
                 State::Unhealthy { since: now }
             }
         };
-        self.wait = self.next_wait(ok);
+        self.wait = self.next_wait(now, ok);
         self.state
     }
 
@@ -135,12 +135,13 @@ impl Health {
         }
     }
 
-    fn next_wait(&self, ok: bool) -> Millis {
+    fn next_wait(&self, now: Millis, ok: bool) -> Millis {
         let fast = Millis(self.interval.0.min(STARTING_INTERVAL_MAX.0));
         match self.state {
             // The first success is soon followed by the others that are wanted.
             State::Starting if ok => Millis(FIRST_PROBE.0.min(fast.0)),
-            State::Starting => Millis(self.wait.0.saturating_mul(2).min(fast.0)),
+            // A quarter of its age: a start is noticed late by a quarter of what it took at most.
+            State::Starting => Millis((now.0 / 4).max(FIRST_PROBE.0).min(fast.0)),
             State::Healthy { .. } | State::Unhealthy { .. } => self.interval,
         }
     }
@@ -184,15 +185,15 @@ mod tests {
     #[test]
     fn a_quick_start_is_healthy_within_milliseconds() {
         let (times, states) = run(&probe(1000, 0, 2, 3), 10, |at| at >= 3);
-        assert_eq!(times, [1, 3, 4]);
+        assert_eq!(times, [1, 2, 3, 4]);
         assert_eq!(states, [State::Starting, State::Healthy { since: Millis(4) }]);
     }
 
     #[test]
     fn probes_come_slower_while_nothing_answers_and_at_the_interval_when_healthy() {
         let (times, _) = run(&probe(1000, 0, 2, 3), 3_000, |at| at >= 200);
-        assert_eq!(times[..9], [1, 3, 7, 15, 31, 63, 113, 163, 213]);
-        assert_eq!(times[9..], [214, 1214, 2214]);
+        assert_eq!(times[..12], [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 18]);
+        assert_eq!(times[20..], [121, 151, 188, 235, 236, 1236, 2236]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::event::{DeploymentKind, DeploymentState, Event, FailureNote, What};
+use crate::event::{DeploymentKind, DeploymentState, Event, FORMAT, FailureNote, What};
 use crate::ids::{Generation, InstanceId, ReleaseNumber};
 use crate::observed::{Health, Life, Observed};
 use crate::plan::{HookPoint, Plan, Stage};
@@ -179,11 +179,18 @@ impl Progress {
     }
 
     fn begin(&mut self, event: &Event, illegal: &dyn Fn(&str) -> Illegal) -> Result<(), Illegal> {
-        let What::DeploymentBegan { deployment, request, actor, plan, generation, .. } =
+        let What::DeploymentBegan { deployment, format, request, actor, plan, generation } =
             &event.what
         else {
             return Err(illegal("not a begin"));
         };
+        if *format > FORMAT {
+            // A newer Rollway wrote it: to read only what is known here would decide otherwise.
+            return Err(illegal(&format!(
+                "its events have the format {format}, and this version of rollway reads up to \
+                 {FORMAT}; use the newer one"
+            )));
+        }
         if self.active.is_some() {
             return Err(illegal("another deployment is active"));
         }

@@ -198,9 +198,8 @@ impl Trial {
         number: u64,
         wait: Duration,
     ) -> Result<DeploymentView, Failure> {
-        let path = format!("/v1/services/{service}/deployments/{number}");
+        let path = format!("/v1/services/{service}/deployments/{number}?wait_ms={EVENTS_WAIT_MS}");
         let until = Instant::now() + wait;
-        let mut after = 0;
         loop {
             let view: DeploymentView = self.get(&path).await?;
             if view.state.is_terminal() {
@@ -212,7 +211,6 @@ impl Trial {
                 let cause = format!("it waits for {waits}");
                 return Err(Failure::because(FailureKind::Unknown, doing, cause));
             }
-            (_, after) = self.events(service, after, EVENTS_WAIT_MS).await?;
         }
     }
 

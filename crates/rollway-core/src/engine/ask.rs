@@ -156,10 +156,20 @@ impl Engine {
     /// An event that a person caused: durable before the answer.
     pub(super) fn say(&mut self, actor: &str, what: What) {
         self.remember();
-        let deployment = self.progress.active.as_ref().map_or(0, |active| active.number);
-        let (actor, action) = (actor.to_owned(), what.kind().to_owned());
-        let audit = Some(Audited { actor, action, deployment });
+        let audit = Some(self.audited(actor, &what));
         self.push(what);
         self.append(Tries::Once, Extra { audit, ..Extra::default() });
+    }
+
+    /// The same where the answer waits for what follows from it: one append for both.
+    pub(super) fn say_with_next(&mut self, actor: &str, what: What) {
+        self.flush();
+        self.audit = Some(self.audited(actor, &what));
+        self.push(what);
+    }
+
+    fn audited(&self, actor: &str, what: &What) -> Audited {
+        let deployment = self.progress.active.as_ref().map_or(0, |active| active.number);
+        Audited { actor: actor.to_owned(), action: what.kind().to_owned(), deployment }
     }
 }

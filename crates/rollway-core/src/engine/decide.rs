@@ -15,6 +15,9 @@ use crate::units::Millis;
 /// Without any reason to look again, look again after this.
 const IDLE: Millis = Millis::seconds(30);
 
+/// A note that nothing follows from is written this late at most, most often with the next intent.
+const NOTE_WAIT: Millis = Millis(20);
+
 /// What one decision came to.
 #[derive(Debug)]
 pub struct Turn {
@@ -96,13 +99,29 @@ impl Engine {
 
     /// Hands out what is left to be written, and says how long to wait.
     fn rest(&mut self, until: Option<Millis>) -> Next {
-        self.flush();
+        let write = self.write_later();
+        if write.is_none() {
+            self.flush();
+        }
         self.answer_fenced();
-        let every = if self.doubts.is_empty() { IDLE.0 } else { 0 };
+        let soon = !self.doubts.is_empty() || self.look_again;
+        let every = if soon { 0 } else { IDLE.0 };
         let look = Some(Millis(self.look_after.0 + every));
-        let until = until.into_iter().chain(look).min();
+        let until = until.into_iter().chain(look).chain(write).min();
         let idle = Millis(self.now.0 + IDLE.0);
         Next::At(until.map_or(idle, |until| until.max(Millis(self.now.0 + 1)).min(idle)))
+    }
+
+    /// When to write what is noted, if it can wait: that an instance started or became healthy is
+    /// seen again after a crash, so it need not be durable before something follows from it.
+    fn write_later(&self) -> Option<Millis> {
+        let seen_again = |what: &What| {
+            matches!(what, What::InstanceStarted { .. } | What::InstanceHealthy { .. })
+        };
+        let (_, oldest) = self.pending.first()?;
+        let due = Millis(oldest.clock.0 + NOTE_WAIT.0);
+        let waits = self.pending.iter().all(|(_, event)| seen_again(&event.what));
+        (waits && self.now < due).then_some(due)
     }
 
     pub(super) fn answer_fenced(&mut self) {

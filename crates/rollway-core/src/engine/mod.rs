@@ -254,6 +254,8 @@ pub struct Engine {
     now: Millis,
     pending: Vec<(Option<u64>, Event)>,
     effects: Vec<Effect>,
+    /// Who asked for what is pending.
+    audit: Option<Audited>,
     before: Option<Box<Before>>,
     revision: u64,
     starts_under_way: u32,
@@ -281,6 +283,9 @@ pub struct Engine {
     /// Calls that nobody knows the outcome of: nothing is done to these before they are observed.
     doubts: BTreeMap<InstanceId, Doubt>,
     look_after: Millis,
+    /// Since when an observation is under way, and whether something has changed meanwhile.
+    looking: Option<Millis>,
+    look_again: bool,
     /// The deployment that the hook under way belongs to, and whether to its undo.
     hook_of: Option<(u64, bool)>,
     /// Routes that fail are tried again with growing waits.
@@ -306,6 +311,7 @@ impl Engine {
             now: Millis::ZERO,
             pending: Vec::new(),
             effects: Vec::new(),
+            audit: None,
             before: None,
             revision: 0,
             starts_under_way: 0,
@@ -323,6 +329,8 @@ impl Engine {
             taken_over: 0,
             doubts: BTreeMap::new(),
             look_after: Millis::ZERO,
+            looking: None,
+            look_again: false,
             hook_of: None,
             route_after: Millis::ZERO,
             route_wait: ROUTE_MS.0,
@@ -351,7 +359,8 @@ impl Engine {
     }
 
     /// Hands out what was noted, to be made durable.
-    fn append(&mut self, tries: Tries, extra: Extra) {
+    fn append(&mut self, tries: Tries, mut extra: Extra) {
+        extra.audit = extra.audit.or_else(|| self.audit.take());
         let events = std::mem::take(&mut self.pending);
         let generation = self.progress.generation;
         self.effects.push(Effect::Append(Append { events, tries, generation, extra }));

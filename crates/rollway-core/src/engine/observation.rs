@@ -16,11 +16,24 @@ const LOOK_IDLE_MS: u64 = 29_000;
 const TOUCHED_MAX: usize = 10_000;
 
 impl Engine {
-    /// What is in doubt is looked at until it is seen.
+    /// What is in doubt is looked at until it is seen; so is what changed during a look of which
+    /// nothing is heard.
     pub(super) fn look_at_doubts(&mut self) {
         // Notes of changes may be lost: now and then everything is looked at.
-        let every = if self.doubts.is_empty() { LOOK_IDLE_MS } else { 0 };
+        let soon = !self.doubts.is_empty() || self.look_again;
+        let every = if soon { 0 } else { LOOK_IDLE_MS };
         if self.now.0 >= self.look_after.0 + every {
+            self.look();
+        }
+    }
+
+    /// Something is different: looked at now or, while a look is under way, right after it. Many
+    /// changes at once are one look.
+    pub(super) fn changed(&mut self) {
+        let fresh = |since: Millis| self.now.0 < since.0 + LOOK_MS;
+        if self.looking.is_some_and(fresh) {
+            self.look_again = true;
+        } else {
             self.look();
         }
     }
@@ -28,6 +41,8 @@ impl Engine {
     /// Asks the driver again; the answer comes as an input.
     pub(super) fn look(&mut self) {
         self.look_after = Millis(self.now.0 + LOOK_MS);
+        self.looking = Some(self.now);
+        self.look_again = false;
         self.turn += 1;
         self.effects.push(Effect::Observe(self.turn));
     }
@@ -45,6 +60,10 @@ impl Engine {
 
     /// Takes note of what the driver sees; `asked` is the turn at which it was asked.
     pub(super) fn seen(&mut self, seen: Result<Vec<SeenInstance>, Failed>, asked: u64) {
+        self.looking = None;
+        if self.look_again {
+            self.look();
+        }
         // No answer is not an empty answer: nothing is concluded from it.
         let Ok(seen) = seen else { return };
         if asked < self.seen_asked {

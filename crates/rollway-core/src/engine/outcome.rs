@@ -42,7 +42,7 @@ impl Engine {
                 // Else it is about a process, or of a task, that is not there any more.
             }
             Input::Fenced(generation, result) => self.was_fenced(generation, &result),
-            Input::Changed => self.look(),
+            Input::Changed => self.changed(),
             // Its last members are still the last that are known to have served.
             Input::ProxyStarted => self.observed.lose_route(),
         }

@@ -140,7 +140,13 @@ impl Engine {
             return Err(Problem::new("promote", what).hint(hint));
         }
         let (stage, full, actor) = (active.stage, args.full, args.actor.clone());
-        self.say(&args.actor, What::Approved { stage, actor, full });
+        let approved = What::Approved { stage, actor, full };
+        if args.wait {
+            // The answer comes when the split is in effect: the word is written with what follows.
+            self.say_with_next(&args.actor, approved);
+        } else {
+            self.say(&args.actor, approved);
+        }
         let what = if args.full { "all gates are open" } else { "the gate is open" };
         Ok(self.answer(format!("{}-{number}: {what}", self.service), Some(number)))
     }

@@ -1,9 +1,11 @@
 //! `canary`: a growing share of the traffic. The old release keeps all its instances until the new
-//! one has the whole traffic, so going back is a change of weights only.
+//! one has the whole traffic, so going back is a change of weights only. A service without traffic
+//! has no weights: there the share of the new release is its share of the instances.
 
 use std::collections::BTreeMap;
 
 use super::{Goal, HookPoint, Plan, Request, Slots, Split, Stage, goal, only, stage};
+use crate::arithmetic::basic::weighted_counts;
 use crate::arithmetic::canary_instances;
 use crate::ids::ReleaseNumber;
 use crate::plan::{Gate, Pace};
@@ -12,6 +14,7 @@ use crate::spec::{Canary, CanaryStep};
 pub(super) fn plan(request: Request<'_>, from: ReleaseNumber, canary: &Canary) -> Plan {
     let mut plan = request.plan("canary");
     let n = request.instances;
+    let has_traffic = request.spec.traffic.is_some();
     let pace = Pace::beside(&request.spec.update, n);
     let mut weight = 0;
     for step in &canary.steps {
@@ -23,7 +26,10 @@ pub(super) fn plan(request: Request<'_>, from: ReleaseNumber, canary: &Canary) -
             CanaryStep::Hold(time) => (format!("hold {time}"), Some(Gate::Hold(*time))),
             CanaryStep::Approve(what) => ("approve".to_owned(), Some(Gate::Approve(what.clone()))),
         };
-        let goal = at_weight(&request, from, weight);
+        let (goal, pace) = match has_traffic {
+            true => (at_weight(&request, from, weight), pace.clone()),
+            false => by_count(&request, from, weight),
+        };
         // A hold or an approval right after its weight is that stage's gate.
         match plan.stages.last_mut() {
             Some(last) if gate.is_some() && last.gate.is_none() && last.goal == goal => {
@@ -32,23 +38,55 @@ pub(super) fn plan(request: Request<'_>, from: ReleaseNumber, canary: &Canary) -
             _ => plan.stages.push(Stage { gate, ..stage(&name, goal, &pace) }),
         }
     }
-    let both = [(from, Slots::Exactly(request.before)), (request.to, Slots::Exactly(n))];
-    let promoted = Goal { settings: Some(request.to), ..goal(&both, only(request.to)) };
-    plan.stages.push(Stage {
-        before: vec![HookPoint::BeforeSwitch],
-        after: vec![HookPoint::AfterSwitch],
-        ..stage("promote", promoted, &pace)
-    });
-    plan.stages.push(Stage { after: vec![HookPoint::AfterDeploy], ..request.retire(&pace) });
+    if has_traffic {
+        promote(&mut plan, &request, from, &pace);
+    } else {
+        let slots = [(request.to, Slots::Exactly(n))];
+        let promoted = Goal { settings: Some(request.to), ..goal(&slots, only(request.to)) };
+        plan.stages.push(Stage {
+            before: vec![HookPoint::BeforeSwitch],
+            after: vec![HookPoint::AfterSwitch, HookPoint::AfterDeploy],
+            ..stage("promote", promoted, &request.pace())
+        });
+    }
     if let Some(first) = plan.stages.first_mut() {
         first.before.insert(0, HookPoint::BeforeDeploy);
     }
     plan
 }
 
+/// All instances beside the old ones, the whole traffic, and then the old ones go.
+fn promote(plan: &mut Plan, request: &Request<'_>, from: ReleaseNumber, pace: &Pace) {
+    let n = request.instances;
+    let both = [(from, Slots::Exactly(request.before)), (request.to, Slots::Exactly(n))];
+    let promoted = Goal { settings: Some(request.to), ..goal(&both, only(request.to)) };
+    plan.stages.push(Stage {
+        before: vec![HookPoint::BeforeSwitch],
+        after: vec![HookPoint::AfterSwitch],
+        ..stage("promote", promoted, pace)
+    });
+    plan.stages.push(Stage { after: vec![HookPoint::AfterDeploy], ..request.retire(pace) });
+}
+
 fn at_weight(request: &Request<'_>, from: ReleaseNumber, weight: u32) -> Goal {
     let count = canary_instances(request.instances, weight);
     let slots = [(from, Slots::Exactly(request.before)), (request.to, Slots::Exactly(count))];
-    let weights = BTreeMap::from([(from, 100 - weight.min(100)), (request.to, weight.min(100))]);
-    Goal { settings: Some(from), ..goal(&slots, Split::Weights(weights)) }
+    Goal { settings: Some(from), ..goal(&slots, shares(from, request.to, weight)) }
+}
+
+/// The counts that come nearest to the weight, and the pace towards them. Where they are one more
+/// than the service has, that one is of the surge.
+fn by_count(request: &Request<'_>, from: ReleaseNumber, weight: u32) -> (Goal, Pace) {
+    let mut pace = request.pace();
+    let n = request.instances;
+    let counts = weighted_counts(n, weight.min(100), 100, pace.surge);
+    pace.surge -= (counts.canary + counts.stable - n).min(pace.surge);
+    let slots =
+        [(from, Slots::Exactly(counts.stable)), (request.to, Slots::Exactly(counts.canary))];
+    let goal = goal(&slots, shares(from, request.to, weight));
+    (Goal { settings: Some(from), ..goal }, pace)
+}
+
+fn shares(from: ReleaseNumber, to: ReleaseNumber, weight: u32) -> Split {
+    Split::Weights(BTreeMap::from([(from, 100 - weight.min(100)), (to, weight.min(100))]))
 }

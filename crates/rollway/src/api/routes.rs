@@ -139,13 +139,10 @@ async fn deployments(
 async fn deployment(
     State(served): State<Served>,
     Path((service, number)): Path<(String, u64)>,
+    Query(page): Query<Page>,
 ) -> Answer<rollway_core::view::DeploymentView> {
-    let all = served.engine.deployments(&named(&service)?, u32::MAX).await?;
-    let found = all.into_iter().find(|view| view.number == number);
-    found.map(Json).ok_or_else(|| {
-        let what = format!("{service} has no deployment {number}");
-        Refused(Problem::new("deployment", what).into())
-    })
+    let wait = Duration::from_millis(page.wait_ms);
+    Ok(Json(served.engine.deployment(&named(&service)?, number, wait).await?))
 }
 
 async fn releases(

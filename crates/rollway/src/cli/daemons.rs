@@ -22,6 +22,10 @@ pub fn serve(ctx: &Context, flags: &ServeFlags) -> Result<(), Wrong> {
     let failed = |error: std::io::Error| {
         Failure::because(FailureKind::NotDone, "could not start the control plane", error)
     };
+    // What cannot be dropped now is dropped at each start of an instance.
+    if let Err(error) = crate::os::fds::drop_inherited() {
+        tracing::warn!("could not drop the files that were inherited: {error}");
+    }
     let program = std::env::current_exe().map_err(failed)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;

@@ -26,6 +26,8 @@ pub(super) struct Journal {
     pub last_seq: u64,
     /// Tells readers that there is more to read.
     pub seq: watch::Sender<u64>,
+    /// Tells readers the number of the last deployment that has ended.
+    pub ended: watch::Sender<u64>,
     /// Set while writes fail: nothing is begun, nothing goes on.
     pub alarm: watch::Sender<Option<String>>,
 }
@@ -58,8 +60,9 @@ impl Entry {
 impl Journal {
     pub fn new(store: Arc<Store>, service: ServiceName, clock: Clock, last_seq: u64) -> Self {
         let (seq, _) = watch::channel(last_seq);
+        let (ended, _) = watch::channel(0);
         let (alarm, _) = watch::channel(None);
-        Self { store, service, clock, last_seq, seq, alarm }
+        Self { store, service, clock, last_seq, seq, ended, alarm }
     }
 
     /// Makes an entry durable. A store that fails stops the service here: nothing further is done

@@ -75,6 +75,7 @@ pub struct Engine {
 struct Handle {
     commands: mpsc::Sender<Command>,
     seq: watch::Receiver<u64>,
+    ended: watch::Receiver<u64>,
     alarm: watch::Receiver<Option<String>>,
 }
 
@@ -85,7 +86,7 @@ impl Engine {
         let held = lock(state_dir)?;
         let store = Arc::new(Store::open(state_dir).await?);
         let epoch = store.next_epoch().await?;
-        let process = ProcessDriver::new(state_dir.to_owned(), program.to_owned());
+        let process = ProcessDriver::new(state_dir.to_owned(), program);
         let shared = Arc::new(Shared {
             store: Arc::clone(&store),
             process: Arc::new(process),
@@ -298,6 +299,28 @@ impl Engine {
         Ok(now.into_iter().chain(stored).take(limit as usize).collect())
     }
 
+    /// One deployment; waits so long for its end.
+    pub async fn deployment(
+        &self,
+        service: &ServiceName,
+        number: u64,
+        wait: Duration,
+    ) -> Result<DeploymentView, Refusal> {
+        let mut ended = self.handle(service).await?.ended;
+        // One that has not ended in time is shown as it is.
+        let end = ended.wait_for(|last| *last >= number);
+        let _ = tokio::time::timeout(wait.min(EVENTS_WAIT_MAX), end).await;
+        let now = self.view(service).await?.deployment;
+        if let Some(now) = now.filter(|view| view.number == number) {
+            return Ok(now);
+        }
+        let row = self.shared.store.deployment(service, number).await?;
+        let view = row.and_then(|row| serde_json::from_value(row.body).ok());
+        view.ok_or_else(|| {
+            Problem::new("deployment", format!("{service} has no deployment {number}")).into()
+        })
+    }
+
     /// The releases of a service, newest first.
     pub async fn releases(&self, service: &ServiceName) -> Result<Vec<Release>, Refusal> {
         self.handle(service).await?;
@@ -328,7 +351,9 @@ fn launch(
     (actor, outcomes): (actor::Actor, mpsc::Receiver<rollway_core::engine::Input>),
 ) -> Handle {
     let (commands, receiver) = mpsc::channel(actor::COMMANDS_MAX);
-    let (seq, alarm) = (actor.journal.seq.subscribe(), actor.journal.alarm.subscribe());
+    let journal = &actor.journal;
+    let (seq, ended) = (journal.seq.subscribe(), journal.ended.subscribe());
+    let alarm = journal.alarm.subscribe();
     tokio::spawn(actor.run(actor::Mailboxes { commands: receiver, outcomes }));
-    Handle { commands, seq, alarm }
+    Handle { commands, seq, ended, alarm }
 }

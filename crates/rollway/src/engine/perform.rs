@@ -54,6 +54,7 @@ impl Actor {
                     let _ = self.answers.remove(&ticket).map(|answer| answer.send(unfenced));
                 }
                 Effect::Ended => {
+                    self.tell_ended();
                     tokio::spawn(super::prune::prune(Arc::clone(&self.shared)));
                 }
                 Effect::Complain(illegal) => {
@@ -62,6 +63,13 @@ impl Actor {
             }
         }
         Ok(())
+    }
+
+    /// Wakes those who wait for the end of a deployment.
+    pub fn tell_ended(&self) {
+        let progress = &self.engine.progress;
+        let under_way = u64::from(progress.active.is_some());
+        self.journal.ended.send_replace(progress.deployments.saturating_sub(under_way));
     }
 
     /// The same for what nobody is waiting for.

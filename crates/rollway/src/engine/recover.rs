@@ -65,6 +65,7 @@ pub(super) async fn recover(
     let last = shared.store.deployments(&service, 1).await?.into_iter().next();
     actor.last_view = last.and_then(|row| serde_json::from_value(row.body).ok());
     actor.adopt().await;
+    actor.tell_ended();
     Ok((actor, outcomes))
 }
 

@@ -5,6 +5,8 @@
 //! that outlives us must not hold it open.
 
 use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -30,6 +32,18 @@ fn is_passed_on(number: u32) -> bool {
     let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
     let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
     flags.is_some_and(|flags| flags & CLOSE_ON_EXEC == 0)
+}
+
+/// Starts this program once more in its own place without the files that it was left, so that
+/// nothing it starts needs a shell for that; without such files it does nothing.
+pub fn drop_inherited() -> io::Result<()> {
+    let program = std::env::current_exe()?;
+    let mut command = command_without(&inherited(), &program);
+    if command.get_program() == program {
+        return Ok(());
+    }
+    // The number of the process stays. This returns only if it could not be done.
+    Err(command.args(std::env::args_os().skip(1)).exec())
 }
 
 /// A command that runs a program without the files of these numbers.

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rollway_core::problem::Problem;
 use serde::Serialize;
+use tokio::task::JoinHandle;
 
 use super::listener::{Listener, Routes, Target, normal_host};
 use super::service::Service;
@@ -61,9 +62,33 @@ pub struct Control {
     /// Another process takes over: nothing is changed any more.
     pub leaving: AtomicBool,
     /// One change at a time.
-    changes: tokio::sync::Mutex<State>,
+    changes: tokio::sync::Mutex<Changes>,
     services: Mutex<BTreeMap<String, Arc<Service>>>,
     listeners: Mutex<BTreeMap<SocketAddr, Arc<Listener>>>,
+}
+
+/// What holds, and what the disk has of it.
+#[derive(Default)]
+struct Changes {
+    state: State,
+    /// The last one on its way to the disk.
+    syncing: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+impl Changes {
+    /// Makes `next` what holds after any end of this process. The disk follows by itself: a switch
+    /// does not wait for it, but the next change does.
+    async fn save(&mut self, next: State, folder: &Path) -> Result<(), Failure> {
+        let doing = "could not make the last table durable";
+        if let Some(syncing) = self.syncing.take() {
+            let synced = syncing.await.map_err(std::io::Error::other).flatten();
+            synced.map_err(|error| Failure::because(FailureKind::NotDone, doing, error))?;
+        }
+        let unsynced = next.save(folder)?;
+        self.syncing = Some(tokio::task::spawn_blocking(move || unsynced.sync()));
+        self.state = next;
+        Ok(())
+    }
 }
 
 /// What one address has to offer.
@@ -117,19 +142,20 @@ impl Control {
             .into_iter()
             .filter_map(|socket| Some((socket.local_addr().ok()?, socket)))
             .collect();
-        let mut current = self.changes.lock().await;
-        *current = state;
+        let mut changes = self.changes.lock().await;
+        changes.state = state;
+        let current = &changes.state;
         for table in current.services.values() {
             self.service_or_new(&table.service).apply(table.clone(), true);
         }
-        for (address, offer) in offers(&current) {
+        for (address, offer) in offers(current) {
             let socket = match inherited.remove(&address) {
                 Some(socket) => Ok(socket),
                 None => sockets::bind(address),
             };
             match socket.and_then(|socket| self.open(address, &offer, socket)) {
                 Ok(listener) => {
-                    listener.routes.store(Arc::new(routes(address, &current, self)));
+                    listener.routes.store(Arc::new(routes(address, current, self)));
                     self.start_listening(&listener).await;
                 }
                 Err(failure) => self.shared.alarm(failure.chain()),
@@ -142,14 +168,16 @@ impl Control {
         }
     }
 
-    /// Makes a table the one that holds; when this returns, it is used by every worker and on disk.
+    /// Makes a table the one that holds; when this returns, it is used by every worker, and would be there
+    /// again after the end of this process.
     pub async fn apply(&self, table: ServiceTable) -> Result<Outcome, Refused> {
         let problems = table.problems();
         if !problems.is_empty() {
             return Err(Refused::Problems(problems));
         }
-        let mut current = self.changes.lock().await;
+        let mut changes = self.changes.lock().await;
         self.check_leaving()?;
+        let current = &changes.state;
         let known = current.services.get(&table.service);
         if let Some(known) = known {
             let (seen, given) =
@@ -175,18 +203,18 @@ impl Control {
             return Err(Refused::Problems(problems));
         }
         let fresh = self.open_missing(&next).map_err(Refused::Unusable)?;
-        next.save(&self.folder).map_err(Refused::NotSaved)?;
-        *current = next;
+        changes.save(next, &self.folder).await.map_err(Refused::NotSaved)?;
         let service = self.service_or_new(&table.service);
         service.apply(table, false);
-        self.relisten(&current, fresh).await;
+        self.relisten(&changes.state, fresh).await;
         Ok(outcome)
     }
 
     /// Ends a service.
     pub async fn remove(&self, name: &str, generation: u64) -> Result<Outcome, Refused> {
-        let mut current = self.changes.lock().await;
+        let mut changes = self.changes.lock().await;
         self.check_leaving()?;
+        let current = &changes.state;
         let Some(known) = current.services.get(name) else {
             return match current.deleted.get(name) {
                 Some(_) => Ok(Outcome::NotNeeded),
@@ -198,12 +226,11 @@ impl Control {
         }
         let mut next = current.clone();
         next.delete(name, generation);
-        next.save(&self.folder).map_err(Refused::NotSaved)?;
-        *current = next;
+        changes.save(next, &self.folder).await.map_err(Refused::NotSaved)?;
         if let Some(service) = self.service(name) {
             service.remove();
         }
-        self.relisten(&current, Vec::new()).await;
+        self.relisten(&changes.state, Vec::new()).await;
         Ok(Outcome::Removed)
     }
 

@@ -44,8 +44,10 @@ impl State {
         }
     }
 
-    /// Writes it, and keeps what was there before as `table.prev.json`.
-    pub fn save(&self, folder: &Path) -> Result<(), Failure> {
+    /// Writes it, and keeps what was there before as `table.prev.json`. It is there after any end
+    /// of this process; what is returned makes it outlive a power cut, too, and must be done
+    /// before the next one is saved, so that one of the two is whole whatever happens.
+    pub fn save(&self, folder: &Path) -> Result<Unsynced, Failure> {
         let envelope = Envelope { format: FORMAT, sha256: self.digest(), state: self.clone() };
         let text = serde_json::to_vec_pretty(&envelope).expect("plain data becomes JSON");
         let path = folder.join("table.json");
@@ -60,7 +62,11 @@ impl State {
                 return Err(Failure::because(FailureKind::NotDone, doing, error));
             }
         }
-        write(&path, &text)
+        let file = replace(&path, &text).map_err(|error| {
+            let doing = format!("could not write {}", path.display());
+            Failure::because(FailureKind::NotDone, doing, error)
+        })?;
+        Ok(Unsynced { file, folder: folder.to_owned() })
     }
 
     /// Reads it. Damaged files are put aside, never written over, and told of as alarms.
@@ -127,6 +133,33 @@ fn put_aside(path: &Path) -> String {
     }
 }
 
+/// A file that was written and may still be lost by a power cut.
+#[must_use]
+pub struct Unsynced {
+    file: File,
+    folder: PathBuf,
+}
+
+impl Unsynced {
+    /// Waits until the disk has it.
+    pub fn sync(&self) -> std::io::Result<()> {
+        self.file.sync_all()?;
+        File::open(&self.folder)?.sync_all()
+    }
+}
+
+/// Replaces a file so that no other process ever sees half of it.
+fn replace(path: &Path, content: &[u8]) -> std::io::Result<File> {
+    let temporary = path.with_extension("new");
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&temporary)?;
+    file.write_all(content)?;
+    std::fs::rename(&temporary, path)?;
+    Ok(file)
+}
+
 /// Replaces a file so that after a power cut the old or the new content is there, whole.
 pub fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
     let attempt = || -> std::io::Result<()> {
@@ -159,8 +192,9 @@ mod tests {
     #[test]
     fn a_damaged_file_gives_way_to_the_previous_one_and_is_kept() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        state(1).save(folder.path()).expect("saved");
-        state(2).save(folder.path()).expect("saved");
+        for number in [1, 2] {
+            state(number).save(folder.path()).expect("saved").sync().expect("synced");
+        }
         assert_eq!(State::load(folder.path()), (state(2), vec![]));
         let path = folder.path().join("table.json");
         let text = std::fs::read_to_string(&path).expect("it is there");

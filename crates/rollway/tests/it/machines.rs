@@ -166,7 +166,9 @@ async fn a_killed_shim_costs_nothing_and_its_instance_can_still_be_stopped() {
     let world = World::new().await;
     world.roll_out(&Shop::new(2, "rolling"), "v1").await;
     let load = world.load(RATE);
-    let shim = world.processes().into_iter().find(|one| one.command.contains(" shim ")).unwrap();
+    // Either program that can be one: `rollway shim FOLDER` or `rollway-shim FOLDER`.
+    let is_shim = |command: &str| command.contains("shim ") && command.contains("/instances/");
+    let shim = world.processes().into_iter().find(|one| is_shim(&one.command)).unwrap();
     signal(shim.pid, Signal::KILL);
     let before = load.snapshot();
     world.wait_until("requests", || load.snapshot().since(&before).finished >= 100).await;

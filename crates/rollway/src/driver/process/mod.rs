@@ -27,7 +27,8 @@ mod supervise;
 mod wire;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
@@ -59,7 +60,8 @@ pub struct ProcessDriver {
 
 struct Shared {
     state: PathBuf,
-    program: PathBuf,
+    /// The command that runs a shim; the instance's folder is its last argument.
+    shim: Vec<OsString>,
     /// Open files that whoever started us left us, and that no instance shall have.
     inherited: Vec<u32>,
     known: Mutex<BTreeMap<Key, Known>>,
@@ -83,20 +85,21 @@ enum Known {
 
 /// Makes the driver.
 pub fn make(setup: &Setup) -> Arc<dyn Driver> {
-    Arc::new(ProcessDriver::new(setup.state.clone(), setup.program.clone()))
+    Arc::new(ProcessDriver::new(setup.state.clone(), &setup.program))
 }
 
 impl ProcessDriver {
-    /// A driver over a state folder; `program` is run as `program shim FOLDER`.
+    /// A driver over a state folder; `program` is run as `program shim FOLDER`, unless the smaller
+    /// `rollway-shim` is beside it.
     #[must_use]
-    pub fn new(state: PathBuf, program: PathBuf) -> Self {
+    pub fn new(state: PathBuf, program: &Path) -> Self {
         let (changes, _) = broadcast::channel(CHANGES_MAX);
         let end = CancellationToken::new();
         // A shim reads its paths from another folder.
         let state = std::path::absolute(&state).unwrap_or(state);
         let shared = Shared {
             state,
-            program,
+            shim: shim::command_line(program),
             inherited: fds::inherited(),
             known: Mutex::default(),
             gates: Mutex::default(),

@@ -5,10 +5,13 @@
 //! log, restarts it, ends its whole tree, and answers on `shim.sock` in its folder. It is single
 //! threaded and waits only in `poll`.
 
+use std::ffi::OsString;
 use std::fs;
+use std::io::Write as _;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::fs::Mode;
@@ -29,10 +32,34 @@ const LAUNCH_WAIT_MAX: Duration = Duration::from_secs(10);
 /// The number that the answer to a launch carries.
 pub const LAUNCH_ID: u64 = 0;
 
+/// The argument that asks a shim program which one it is.
+const WHO: &str = "--who";
+/// The shim as a program of its own, beside this one.
+const PROGRAM: &str = "rollway-shim";
+
+/// What a shim program of this version says of itself.
+fn who() -> String {
+    format!("rollway-shim {} format {FORMAT}", env!("CARGO_PKG_VERSION"))
+}
+
+/// The command that runs a shim: the small program beside `program` if it is of this version, and
+/// else `program shim`.
+pub fn command_line(program: &Path) -> Vec<OsString> {
+    let small = program.with_file_name(PROGRAM);
+    let said = Command::new(&small).arg(WHO).stdin(Stdio::null()).stderr(Stdio::null()).output();
+    let same = said.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).trim() == who());
+    if same { vec![small.into()] } else { vec![program.into(), "shim".into()] }
+}
+
 /// The whole life of a shim; the answer is the exit code. `first` is the argument after `shim`:
-/// the instance's folder, or `--exec` for the second stage of a start.
+/// the instance's folder, `--exec` for the second stage of a start, or `--who`.
 #[must_use]
 pub fn shim_main(first: &Path) -> i32 {
+    if first.as_os_str() == WHO {
+        // Whoever asked reads it, or does not: then it is not taken.
+        let _ = writeln!(std::io::stdout(), "{}", who());
+        return 0;
+    }
     if first.as_os_str() == child::EXEC {
         return child::become_instance();
     }

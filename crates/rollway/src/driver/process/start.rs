@@ -200,8 +200,9 @@ impl Shared {
 fn spawn(shared: &Shared, folder: &Path, order: Order) -> io::Result<(Child, UnixStream)> {
     folder::make(folder.parent().expect("an instance's folder is in its service's"))?;
     let (ours, theirs) = UnixStream::pair()?;
-    let mut command = fds::command_without(&shared.inherited, &shared.program);
-    command.arg("shim").arg(folder).env_clear();
+    let (program, arguments) = shared.shim.split_first().expect("a command has a program");
+    let mut command = fds::command_without(&shared.inherited, Path::new(program));
+    command.args(arguments).arg(folder).env_clear();
     for name in PASSED_ON {
         command.envs(std::env::var_os(name).map(|value| (name, value)));
     }

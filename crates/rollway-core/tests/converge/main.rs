@@ -1,6 +1,8 @@
 //! Plans and convergence over a small world: actions end in any order, instances die, and what
 //! must never happen does not.
 
+mod golden;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -44,6 +46,18 @@ struct World {
     log: String,
     /// Instances of the new release that never become healthy.
     bad: Vec<u32>,
+    /// After so many ended tasks each an old instance dies.
+    deaths: Vec<usize>,
+    ended: usize,
+    died: u32,
+    has_traffic: bool,
+    /// What the progress was before the first event, and the events since.
+    before: Progress,
+    events: Vec<Event>,
+    /// A line an event, where a history is recorded.
+    recorded: Option<Vec<String>>,
+    /// After so many events the operator aborts.
+    aborts_after: Option<usize>,
 }
 
 impl World {
@@ -71,8 +85,30 @@ impl World {
             generation: Generation(1),
             ..Progress::default()
         };
-        let (tasks, log, bad) = (Vec::new(), String::new(), Vec::new());
-        Self { progress, observed, tasks, now: Millis(10), log, bad }
+        Self {
+            before: progress.clone(),
+            progress,
+            observed,
+            tasks: Vec::new(),
+            now: Millis(10),
+            log: String::new(),
+            bad: Vec::new(),
+            deaths: Vec::new(),
+            ended: 0,
+            died: 0,
+            has_traffic: true,
+            events: Vec::new(),
+            recorded: None,
+            aborts_after: None,
+        }
+    }
+
+    /// The same without a proxy.
+    fn without_traffic(instances: u32) -> Self {
+        let mut world = Self::new(instances);
+        world.observed.set_route(None);
+        world.has_traffic = false;
+        world
     }
 
     fn push(&mut self, what: What) {
@@ -82,6 +118,26 @@ impl World {
         let text = serde_json::to_string(&event).expect("an event is data");
         let back: Event = serde_json::from_str(&text).expect("an event reads back");
         assert_eq!(back, event);
+        if let Some(lines) = &mut self.recorded {
+            lines.push(golden::line(&event, &self.progress, &self.observed, self.has_traffic));
+        }
+        self.events.push(event);
+    }
+
+    fn undo(&mut self, spec: &Spec, reasons: Vec<String>, by_operator: bool) {
+        let first = &self.progress.active.as_ref().expect("active").first_plan;
+        let ready = self.observed.fleet(OLD).map_or(0, |fleet| fleet.ready());
+        let (plan, generation) = (strategy::undo(first, spec, ready), Generation(3));
+        self.push(What::UndoBegan { reasons, by_operator, plan, generation });
+    }
+
+    /// What a control plane that starts now would know.
+    fn replayed(&self) -> Progress {
+        let mut progress = self.before.clone();
+        for event in &self.events {
+            progress.apply(event).expect("events that follow");
+        }
+        progress
     }
 
     fn begin(&mut self, plan: Plan) {
@@ -108,7 +164,11 @@ impl World {
             }
             Action::Retire(ids) => {
                 for id in ids {
-                    assert!(!self.observed.is_routed(id), "{id} still has traffic\n{}", self.log);
+                    // One that is dead answers nobody: it may be removed at once.
+                    let is_dead =
+                        self.observed.get(id).is_some_and(|seen| seen.life == Life::Ended);
+                    let is_free = is_dead || !self.observed.is_routed(id);
+                    assert!(is_free, "{id} still has traffic\n{}", self.log);
                     self.observed.change(id, |instance| instance.life = Life::Leaving);
                     self.tasks.push(Task::Retire(id));
                 }
@@ -120,6 +180,7 @@ impl World {
                     let has = route.members.iter().any(|id| id.release == *release);
                     assert!(*weight == 0 || has, "weight without members\n{}", self.log);
                 }
+                self.check_share(&route);
                 self.observed.routing = true;
                 self.tasks.push(Task::Route(route));
             }
@@ -129,7 +190,34 @@ impl World {
         }
     }
 
+    /// The new release has no more weight than its ready share, as long as an old one serves too.
+    fn check_share(&self, route: &Route) {
+        let active = self.progress.active.as_ref().expect("active");
+        let of = |release| route.members.iter().filter(|id| id.release == release).count() as u32;
+        let weight = route.weights.get(&NEW).copied().unwrap_or(0);
+        if active.undo.is_none() && of(OLD) > 0 {
+            let share = 100 * of(NEW) / active.plan.instances;
+            assert!(weight <= share, "{weight} % on {share} %\n{}", self.log);
+        }
+    }
+
+    /// An old instance dies, if it is due and one is ready.
+    fn perhaps_die(&mut self) {
+        self.ended += 1;
+        if !self.deaths.contains(&self.ended) {
+            return;
+        }
+        let fleet = self.observed.fleet(OLD);
+        if let Some(slot) = fleet.and_then(|fleet| fleet.ready_slots().next()) {
+            self.died += 1;
+            self.log.push_str(&format!("{:>6} r1-{slot} dies\n", self.now.0));
+            let id = InstanceId { release: OLD, slot };
+            self.observed.change(id, |instance| instance.life = Life::Ended);
+        }
+    }
+
     fn finish(&mut self, task: Task) {
+        self.perhaps_die();
         match task {
             Task::Start(id) => {
                 self.observed.change(id, |instance| instance.life = Life::Running);
@@ -169,13 +257,16 @@ impl World {
             stage,
             active: Some(active),
             observed: &self.observed,
-            has_traffic: true,
+            has_traffic: self.has_traffic,
             now: self.now,
         })
     }
 
-    /// Healthy instances that requests go to.
+    /// Healthy instances that requests go to; without traffic all that are healthy.
     fn serving(&self) -> u32 {
+        if !self.has_traffic {
+            return self.observed.fleets().values().map(|fleet| fleet.ready()).sum();
+        }
         let members = self.observed.route().map_or(&[][..], |route| &route.members);
         let ready = |id: &&InstanceId| self.observed.get(**id).is_some_and(Instance::is_ready);
         members.iter().filter(ready).count() as u32
@@ -191,8 +282,20 @@ impl World {
             }
             let active = self.progress.active.clone().expect("active");
             let Some(_) = active.current() else { return };
+            if self.aborts_after.is_some_and(|count| self.events.len() >= count) {
+                self.aborts_after = None;
+                self.undo(spec, vec!["aborted".to_owned()], true);
+                continue;
+            }
             let stage = active.stage;
-            match self.decide(&active.plan) {
+            let decision = self.decide(&active.plan);
+            if self.events.len().is_multiple_of(5) {
+                let known = std::mem::replace(&mut self.progress, self.before.clone());
+                self.progress = self.replayed();
+                assert_eq!(self.progress, known, "a replay knows the same");
+                assert_eq!(self.decide(&active.plan), decision, "a replay decides the same");
+            }
+            match decision {
                 Decision::Act(actions) => {
                     self.push(What::Intended { actions: actions.clone() });
                     for action in actions {
@@ -208,10 +311,7 @@ impl World {
                 }
                 Decision::Failed(reasons) => {
                     assert!(active.undo.is_none(), "the undo failed: {reasons:?}\n{}", self.log);
-                    let ready = self.observed.fleet(OLD).map_or(0, |fleet| fleet.ready());
-                    let plan = strategy::undo(&active.first_plan, spec, ready);
-                    let generation = Generation(3);
-                    self.push(What::UndoBegan { reasons, by_operator: false, plan, generation });
+                    self.undo(spec, reasons, false);
                 }
                 Decision::Wait(waiting) => {
                     if self.tasks.is_empty() {
@@ -228,11 +328,12 @@ impl World {
                     }
                 }
             }
+            let least = least.saturating_sub(self.died);
             assert!(self.serving() >= least, "{} serve, not {least}\n{}", self.serving(), self.log);
             let total = self.observed.total();
             let undo = self.progress.active.as_ref().is_some_and(|active| active.undo.is_some());
             // An undo keeps what serves of the new release until the old one is back in full.
-            let most = if undo { most + least.max(1) + 9 } else { most };
+            let most = if undo { most + active.plan.instances_before } else { most };
             assert!(total <= most, "{total} exist, at most {most}\n{}", self.log);
         }
         panic!("it does not end\n{}", self.log);
@@ -277,11 +378,12 @@ proptest! {
         before in 1u32..9,
         instances in 1u32..9,
         bad in proptest::collection::vec(0u32..9, 0..2),
+        deaths in proptest::collection::vec(1usize..40, 0..3),
         choices in proptest::collection::vec(any::<u8>(), 1..60),
     ) {
         let spec = spec(update, way.clone());
         let mut world = World::new(before);
-        world.bad = bad;
+        (world.bad, world.deaths) = (bad, deaths);
         let request = Request { spec: &spec, from: Some(OLD), to: NEW, instances, before };
         let plan = strategy::deploy(request);
         let fences = rollway_core::plan::Pace::of(&spec.update, instances);
@@ -307,5 +409,73 @@ proptest! {
         }
         let failed = world.bad.iter().any(|slot| *slot < instances);
         prop_assert_eq!(undone, failed, "{}", world.log);
+    }
+
+    /// Without a proxy the share is the count, and the bounds are those of a rolling update.
+    #[test]
+    fn a_canary_without_traffic_goes_by_counts(
+        update in updates(),
+        weights in proptest::collection::btree_set(1u32..100, 1..4),
+        instances in 1u32..12,
+        bad in proptest::collection::vec(0u32..12, 0..2),
+        choices in proptest::collection::vec(any::<u8>(), 1..60),
+    ) {
+        let steps = weights.into_iter().map(CanaryStep::Weight).collect();
+        let mut spec = spec(update, Way::Canary(Canary { steps }));
+        spec.traffic = None;
+        let mut world = World::without_traffic(instances);
+        world.bad = bad;
+        let request =
+            Request { spec: &spec, from: Some(OLD), to: NEW, instances, before: instances };
+        let fences = rollway_core::plan::Pace::of(&spec.update, instances);
+        world.begin(strategy::deploy(request));
+        let least = instances.saturating_sub(fences.unavailable);
+        world.run(&spec, &choices, least, instances + fences.surge);
+        let undone = world.progress.active.as_ref().is_some_and(|active| active.undo.is_some());
+        let (wanted, other) = if undone { (OLD, NEW) } else { (NEW, OLD) };
+        prop_assert_eq!(world.observed.fleet(wanted).map_or(0, |fleet| fleet.ready()), instances);
+        prop_assert!(world.observed.fleet(other).is_none(), "{}", world.log);
+        prop_assert_eq!(undone, world.bad.iter().any(|slot| *slot < instances), "{}", world.log);
+    }
+
+    /// A deployment of what serves starts nothing and stops nothing, and an event of the plan
+    /// that is over moves nothing.
+    #[test]
+    fn after_success_there_is_nothing_to_do(
+        update in updates(),
+        way in ways(),
+        instances in 1u32..9,
+        choices in proptest::collection::vec(any::<u8>(), 1..60),
+    ) {
+        let spec = spec(update, way);
+        let mut world = World::new(instances);
+        let request =
+            Request { spec: &spec, from: Some(OLD), to: NEW, instances, before: instances };
+        world.begin(strategy::deploy(request));
+        world.run(&spec, &choices, 0, 2 * instances + 200);
+        let stage = world.progress.active.as_ref().map_or(0, |active| active.stage);
+        for stale in 0..stage {
+            let event = Event { clock: world.now, what: What::StageDone { stage: stale } };
+            let known = world.progress.clone();
+            prop_assert!(world.progress.apply(&event).is_err());
+            prop_assert_eq!(&world.progress, &known);
+        }
+        let standby = world.observed.fleet(OLD).is_some().then_some(OLD);
+        let again = Request { from: Some(NEW), ..request };
+        for plan in [strategy::deploy(again), strategy::standing(again, standby)] {
+            let stage = &plan.stages[0];
+            let observed = &world.observed;
+            // What is kept running after a switch goes by its own clock, not by this plan.
+            if standby.is_some() && plan.strategy != "standing" {
+                continue;
+            }
+            let (now, active) = (Millis(world.now.0 + 3_600_000), None);
+            let situation =
+                Situation { plan: &plan, stage, active, observed, has_traffic: true, now };
+            if let Decision::Act(actions) = converge(&situation) {
+                let routes = actions.iter().all(|action| matches!(action, Action::Route(_)));
+                prop_assert!(routes, "{actions:?}\n{}", world.log);
+            }
+        }
     }
 }
