@@ -107,7 +107,7 @@ impl Agenda {
     }
 
     /// The next thing, with its time.
-    pub fn next(&mut self) -> Option<(u64, Happening)> {
+    pub fn pop(&mut self) -> Option<(u64, Happening)> {
         self.heap.pop().map(|Reverse(next)| (next.at, next.what))
     }
 }

@@ -44,7 +44,7 @@ impl Specs {
     }
 
     /// The next release, and how its instances will behave.
-    pub fn next(&mut self, rng: &mut Rng, rates: &Rates) -> (Release, Temper, bool) {
+    pub fn release(&mut self, rng: &mut Rng, rates: &Rates) -> (Release, Temper, bool) {
         self.made += 1;
         let mut spec = self.base.clone();
         if rng.chance(300) {

@@ -181,7 +181,7 @@ impl World {
     }
 
     fn deploy(&mut self) -> Wish {
-        let (release, temper, is_bad) = self.specs.next(&mut self.rng, &self.rates);
+        let (release, temper, is_bad) = self.specs.release(&mut self.rng, &self.rates);
         if is_bad {
             self.faults.add(Fault::BadRelease);
         }

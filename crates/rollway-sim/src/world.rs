@@ -129,7 +129,7 @@ impl World {
 
     fn run_until(&mut self, end: u64) {
         self.agenda.add(end, Happening::Wake((usize::MAX, 0), 0));
-        while let Some((at, what)) = self.agenda.next() {
+        while let Some((at, what)) = self.agenda.pop() {
             self.now = self.now.max(at);
             if let Happening::Wake((usize::MAX, _), _) = what {
                 return;
