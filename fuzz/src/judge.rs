@@ -62,11 +62,9 @@ fn listen_to_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            match IS_JUDGING.with_borrow(|is| *is) {
-                true => PANIC.set(Some(info.to_string().replace('\n', " "))),
-                false => usual(info),
-            }
+        std::panic::set_hook(Box::new(move |info| match IS_JUDGING.with_borrow(|is| *is) {
+            true => PANIC.set(Some(info.to_string().replace('\n', " "))),
+            false => usual(info),
         }));
     });
 }
@@ -123,8 +121,7 @@ mod tests {
 
     #[test]
     fn what_misbehaves_is_found() {
-        let target =
-            Target { name: "", about: "", words: &[], bytes_max: 9, check: misbehaves };
+        let target = Target { name: "", about: "", words: &[], bytes_max: 9, check: misbehaves };
         let judged = |input: &[u8]| judge(&target, input, &mut Marks::default());
         assert!(judged(b"panic").is_err_and(|what| what.contains("as told")));
         assert!(judged(b"broken").is_err_and(|what| what.contains("a promise")));

@@ -38,12 +38,10 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let done = args(std::env::args().skip(1)).and_then(|args| {
-        match (args.is_list, args.is_try) {
-            (true, _) => Ok(list()),
-            (false, true) => try_files(&args),
-            (false, false) => fuzz(&args),
-        }
+    let done = args(std::env::args().skip(1)).and_then(|args| match (args.is_list, args.is_try) {
+        (true, _) => Ok(list()),
+        (false, true) => try_files(&args),
+        (false, false) => fuzz(&args),
     });
     done.unwrap_or_else(|what| {
         let _ = write!(std::io::stderr(), "error: {what}\n\n{USAGE}");
@@ -89,7 +87,8 @@ fn try_files(args: &Args) -> Result<ExitCode, String> {
     let target = find(name)?;
     let mut code = ExitCode::SUCCESS;
     for file in files {
-        let input = std::fs::read(file).map_err(|error| format!("could not read {file}: {error}"))?;
+        let input =
+            std::fs::read(file).map_err(|error| format!("could not read {file}: {error}"))?;
         let judged = judge(target, &input, &mut Marks::default());
         match judged.and_then(|()| judge_memory(target, &input)) {
             Ok(()) => say(&format!("{file}: holds")),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::judge::{Memory, MEMORY_KIB_MAX, judge, judge_memory};
+use crate::judge::{MEMORY_KIB_MAX, Memory, judge, judge_memory};
 use crate::mutate::{Source, mutate};
 use crate::rng::Rng;
 use crate::shrink::shrink;

@@ -10,7 +10,7 @@ use cursor::Cursor;
 use machine::Machine;
 
 /// Most steps of one input.
-const STEPS_MAX: usize = 400;
+const STEPS_MAX: usize = 250;
 
 /// The target.
 pub static TARGET: Target = Target {
@@ -18,11 +18,17 @@ pub static TARGET: Target = Target {
     about: "the loop told anything in any order: fence, weights, ends, replay; never a panic",
     // Each byte is a choice; these are the steps of a deployment that gets somewhere.
     words: &[
-        "\u{0}\u{0}\u{1}\u{0}", "\u{2}\u{2}\u{2}\u{2}", "\u{3}\u{0}\u{0}\u{2}\u{2}",
-        "\u{3}\u{0}\u{0}\u{3}\u{0}\u{0}\u{2}", "\u{1}\u{0}", "\u{5}\u{1}\u{2}", "\u{6}\u{0}\u{2}",
-        "\u{4}\u{6}\u{0}\u{0}", "\u{7}\u{0}",
+        "\u{0}\u{0}\u{1}\u{0}",
+        "\u{2}\u{2}\u{2}\u{2}",
+        "\u{3}\u{0}\u{0}\u{2}\u{2}",
+        "\u{3}\u{0}\u{0}\u{3}\u{0}\u{0}\u{2}",
+        "\u{1}\u{0}",
+        "\u{5}\u{1}\u{2}",
+        "\u{6}\u{0}\u{2}",
+        "\u{4}\u{6}\u{0}\u{0}",
+        "\u{7}\u{0}",
     ],
-    bytes_max: 2 << 10,
+    bytes_max: 768,
     check,
 };
 

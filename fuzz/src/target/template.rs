@@ -13,9 +13,24 @@ pub static TARGET: Target = Target {
     name: "template",
     about: "templates: two steps come to what one step does, values are never read as templates",
     words: &[
-        "{{", "}}", "{{{{", "}}}}", "{", "}", "{{version}}", "{{ port }}", "{{instance}}",
-        "{{release}}", "{{service}}", "{{artifact}}", "{{env.A}}", "{{env.B}}", "{{env.}}",
-        "{{{port}}}", "{{nothing}}", "é",
+        "{{",
+        "}}",
+        "{{{{",
+        "}}}}",
+        "{",
+        "}",
+        "{{version}}",
+        "{{ port }}",
+        "{{instance}}",
+        "{{release}}",
+        "{{service}}",
+        "{{artifact}}",
+        "{{env.A}}",
+        "{{env.B}}",
+        "{{env.}}",
+        "{{{port}}}",
+        "{{nothing}}",
+        "é",
     ],
     bytes_max: 1 << 10,
     check,
@@ -29,7 +44,10 @@ fn check(input: &[u8], marks: &mut Marks) -> Result<(), String> {
     let once = render_last(&text, &all);
     let twice = render(&text, &early).and_then(|half| {
         // What an instance is launched with is not known to the first step, and nothing else.
-        render_last(&half, &Values { port: all.port, instance: all.instance.clone(), ..all.clone() })
+        render_last(
+            &half,
+            &Values { port: all.port, instance: all.instance.clone(), ..all.clone() },
+        )
     });
     match &known {
         Ok(used) => used.iter().for_each(|name| marks.mark(name)),

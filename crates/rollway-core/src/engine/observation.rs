@@ -196,9 +196,7 @@ fn life_of(one: &SeenInstance) -> (Life, u32, Vec<String>) {
         seen::Life::Restarting { ended, .. } => {
             (Life::Restarting, one.restarts.saturating_add(1), describe(ended))
         }
-        seen::Life::Ended(ended) => {
-            (Life::Ended, one.restarts.saturating_add(1), describe(ended))
-        }
+        seen::Life::Ended(ended) => (Life::Ended, one.restarts.saturating_add(1), describe(ended)),
         seen::Life::Stopping => (Life::Leaving, one.restarts, Vec::new()),
     }
 }

@@ -79,7 +79,10 @@ impl<'a> Reader<'a> {
         let first = self.line()?;
         let parts: Vec<&[u8]> = first.split(|byte| *byte == b' ').collect();
         let [method, target, version] = parts[..] else { return Err(End::Wrong) };
-        let graphic = target.iter().all(u8::is_ascii_graphic) && !target.is_empty();
+        // Bytes beyond ASCII are no URI, and yet every reader ends the target at the same place:
+        // the proxy passes them on as they are.
+        let is_part = |byte: &u8| byte.is_ascii_graphic() || *byte >= 0x80;
+        let graphic = target.iter().all(is_part) && !target.is_empty();
         if method.is_empty() || !method.iter().all(is_token) || !graphic {
             return Err(End::Wrong);
         }
