@@ -16,7 +16,7 @@ pub mod mutate;
 pub mod rng;
 pub mod run;
 pub mod shrink;
-pub mod target;
+pub mod targets;
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -41,19 +41,19 @@ pub struct Target {
 
 /// All targets by name, sorted.
 pub const ALL: [&Target; 13] = [
-    &target::address::TARGET,
-    &target::engine::TARGET,
-    &target::events::TARGET,
-    &target::expression::TARGET,
-    &target::names::TARGET,
-    &target::quantities::TARGET,
-    &target::request::TARGET,
-    &target::spec::JSON,
-    &target::spec::TOML,
-    &target::spec::YAML,
-    &target::table::TARGET,
-    &target::template::TARGET,
-    &target::wire::TARGET,
+    &targets::address::TARGET,
+    &targets::engine::TARGET,
+    &targets::events::TARGET,
+    &targets::expression::TARGET,
+    &targets::names::TARGET,
+    &targets::quantities::TARGET,
+    &targets::request::TARGET,
+    &targets::spec::JSON,
+    &targets::spec::TOML,
+    &targets::spec::YAML,
+    &targets::table::TARGET,
+    &targets::template::TARGET,
+    &targets::wire::TARGET,
 ];
 
 /// The target of that name.

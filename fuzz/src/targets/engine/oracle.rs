@@ -10,7 +10,7 @@ use rollway_core::progress::Progress;
 use rollway_core::units::Millis;
 
 use crate::Marks;
-use crate::target::equal;
+use crate::targets::equal;
 
 /// Remembers what was durable, and holds the rest against it.
 #[derive(Default)]
