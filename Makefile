@@ -15,11 +15,14 @@ BENCH ?= switch inflight rolling null rollback recover proxy idle
 SEEDS ?= 10000
 FROM ?= 0
 SEED ?= 0
+# How long `make fuzz` runs each target, and which: `make fuzz SECONDS=10 FUZZ="spec_yaml request"`.
+SECONDS ?= 60
+FUZZ ?=
 
-.PHONY: help demo test check fmt bench simulate replay clean
+.PHONY: help demo test check conformance fuzz prove fmt bench simulate replay clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## build, then deploy five versions of a shop under load; about a minute after the build
 	@scripts/need cargo cc
@@ -40,6 +43,18 @@ check: ## formatting, lints, house rules and licences
 	@if command -v cargo-deny >/dev/null; then \
 	    echo 'cargo deny check'; cargo deny check; \
 	    else echo 'cargo-deny is not installed: licences and sources were not checked'; fi
+
+conformance: ## hold the core against the cases of others in ROLLWAY_CASES; numbers per file
+	@scripts/need cargo cc
+	cargo test --locked --package rollway-core --test conformance --test peers_conformance
+
+fuzz: ## run each fuzz target SECONDS long; what fails is kept in fuzz/failures
+	@scripts/need cargo cc
+	cargo build --locked --profile fuzz --package rollway-fuzz
+	$(TARGET)/fuzz/rollway-fuzz --seconds $(SECONDS) --home fuzz $(FUZZ)
+
+prove: ## run all that shows the promises are kept; the report card goes into docs/RELIABILITY.md
+	@scripts/prove
 
 fmt: ## format all sources
 	@scripts/need cargo

@@ -152,13 +152,15 @@ impl fmt::Display for InstanceId {
 }
 
 impl InstanceId {
-    /// Reads `r3-0`.
+    /// Reads `r3-0`; neither `r03-0` nor `r+3-0`, so that no two texts are one instance.
     pub fn parse(text: &str) -> Result<Self, String> {
         let parts = text.strip_prefix('r').and_then(|rest| rest.split_once('-'));
-        let parsed = parts.and_then(|(r, s)| Some((r.parse().ok()?, s.parse().ok()?)));
-        let (release, slot) =
-            parsed.ok_or_else(|| format!("an instance is written r3-0, not {text:?}"))?;
-        Ok(Self { release: ReleaseNumber(release), slot })
+        let parsed = parts.and_then(|(r, s)| {
+            Some(Self { release: ReleaseNumber(r.parse().ok()?), slot: s.parse().ok()? })
+        });
+        parsed
+            .filter(|id| id.to_string() == text)
+            .ok_or_else(|| format!("an instance is written r3-0, not {text:?}"))
     }
 }
 

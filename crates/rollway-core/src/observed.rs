@@ -176,7 +176,7 @@ impl Fleet {
     pub fn free_slots(&self, want: u32) -> Vec<u32> {
         let length = self.total();
         // Without gaps the free slots are those after the last.
-        if self.slots.last_key_value().is_none_or(|(last, _)| *last + 1 == length) {
+        if self.slots.last_key_value().is_none_or(|(last, _)| last.checked_add(1) == Some(length)) {
             return (length..length + want).collect();
         }
         (0..).filter(|slot| !self.slots.contains_key(slot)).take(want as usize).collect()

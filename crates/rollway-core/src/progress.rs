@@ -144,7 +144,10 @@ impl Progress {
         let now = event.clock;
         match &event.what {
             What::DeploymentBegan { .. } => self.begin(event, &illegal)?,
-            What::TookOver { generation, .. } => self.generation = *generation,
+            What::TookOver { generation, .. } => {
+                self.fence(*generation, &illegal)?;
+                self.generation = *generation;
+            }
             What::StandbyEnded { .. } => self.standby = None,
             What::DeploymentEnded { .. } => self.end(event, &illegal)?,
             What::Intended { .. } | What::ActionFailed { .. } => {}
@@ -160,9 +163,10 @@ impl Progress {
                 }
             }
             What::UndoBegan { generation, .. } => {
-                self.generation = *generation;
+                self.fence(*generation, &illegal)?;
                 let active = self.active.as_mut().ok_or_else(|| illegal("nothing is active"))?;
                 active.undo(event);
+                self.generation = *generation;
             }
             What::StageReached { .. }
             | What::StageDone { .. }
@@ -176,6 +180,14 @@ impl Progress {
         }
         self.clock = self.clock.max(now);
         Ok(())
+    }
+
+    /// The fence never goes back: targets that saw the newer one would refuse everything.
+    fn fence(&self, next: Generation, illegal: &dyn Fn(&str) -> Illegal) -> Result<(), Illegal> {
+        match next < self.generation {
+            true => Err(illegal(&format!("{next} is older than {}", self.generation))),
+            false => Ok(()),
+        }
     }
 
     fn begin(&mut self, event: &Event, illegal: &dyn Fn(&str) -> Illegal) -> Result<(), Illegal> {
@@ -194,6 +206,10 @@ impl Progress {
         if self.active.is_some() {
             return Err(illegal("another deployment is active"));
         }
+        if *deployment <= self.deployments {
+            return Err(illegal(&format!("deployment {} was before it", self.deployments)));
+        }
+        self.fence(*generation, illegal)?;
         self.deployments = *deployment;
         self.generation = *generation;
         self.active = Some(Active {
@@ -335,7 +351,7 @@ impl Active {
                 // Time that was paused counts neither for a hold nor for a deadline.
                 let since = self.paused.take().ok_or_else(|| illegal("it is not paused"))?;
                 let lost = now.0.saturating_sub(since.0);
-                self.reached = self.reached.map(|at| Millis(at.0 + lost));
+                self.reached = self.reached.map(|at| Millis(at.0.saturating_add(lost)));
                 self.last_progress = now;
                 self.pause_reasons.clear();
             }

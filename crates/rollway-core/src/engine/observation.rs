@@ -111,7 +111,7 @@ impl Engine {
         for id in gone {
             self.observed.change(id, |instance| {
                 instance.life = Life::Ended;
-                instance.ends += 1;
+                instance.ends = instance.ends.saturating_add(1);
             });
         }
     }
@@ -209,9 +209,9 @@ fn life_of(one: &SeenInstance) -> (Life, u32, Vec<String>) {
         seen::Life::Starting => (Life::Starting, one.restarts, Vec::new()),
         seen::Life::Running => (Life::Running, one.restarts, Vec::new()),
         seen::Life::Restarting { ended, .. } => {
-            (Life::Restarting, one.restarts + 1, describe(ended))
+            (Life::Restarting, one.restarts.saturating_add(1), describe(ended))
         }
-        seen::Life::Ended(ended) => (Life::Ended, one.restarts + 1, describe(ended)),
+        seen::Life::Ended(ended) => (Life::Ended, one.restarts.saturating_add(1), describe(ended)),
         seen::Life::Stopping => (Life::Leaving, one.restarts, Vec::new()),
     }
 }

@@ -28,8 +28,10 @@ impl Engine {
                 self.observed.hooking = None;
                 let active = self.progress.active.as_ref();
                 let now = active.map(|active| (active.number, active.undo.is_some()));
-                // The hook of what is over says nothing of what is under way now.
-                if self.hook_of.take() == now {
+                // The hook of what is over says nothing of what is under way now, and one that
+                // is told twice says nothing the second time.
+                let of = self.hook_of.take();
+                if of.is_some() && of == now {
                     self.push(What::HookEnded { hook, ok, detail });
                 }
             }

@@ -132,6 +132,8 @@ enum State {
     /// Between messages, or in an empty line before one.
     #[default]
     Between,
+    /// After the CR of an empty line before a message.
+    BetweenEnd,
     /// In a line of the head.
     Line,
     /// After the CR of a line of the head.
@@ -182,6 +184,7 @@ impl Watch {
                     self.pass_body(left - taken);
                 }
                 State::Between
+                | State::BetweenEnd
                 | State::LineEnd
                 | State::ChunkSize { .. }
                 | State::ChunkSizeEnd(_)
@@ -214,6 +217,7 @@ impl Watch {
             State::Chunk(_) if left == 0 => State::ChunkSize { size: 0, digits: false },
             State::Chunk(_) => State::Chunk(left),
             State::Between
+            | State::BetweenEnd
             | State::Line
             | State::LineEnd
             | State::Body(_)
@@ -232,8 +236,11 @@ impl Watch {
 
     fn step(&mut self, byte: u8) -> bool {
         self.state = match (self.state, byte) {
-            // hyper skips empty lines before a request (RFC 9112 2.2); so do we.
-            (State::Between, b'\r' | b'\n') => State::Between,
+            // hyper skips empty lines before a request (RFC 9112 2.2); so do we, if they are whole:
+            // after a body, a bare line feed is a length that somebody counted otherwise.
+            (State::Between, b'\r') => State::BetweenEnd,
+            (State::BetweenEnd, b'\n') => State::Between,
+            (State::Between, b'\n') => return false,
             (State::Between, _) => {
                 self.first_line = true;
                 self.http10 = false;

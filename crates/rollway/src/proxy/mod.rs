@@ -48,6 +48,8 @@ use tokio_util::sync::CancellationToken;
 use crate::failure::{Failure, FailureKind};
 use access_log::AccessLog;
 use control::Control;
+#[doc(hidden)]
+pub use guard::Watch;
 use handover::{Once, Predecessor};
 use shared::Shared;
 use sticky::Signer;

@@ -9,7 +9,7 @@
 //!  "newest": 2, "sticky": {"cookie": "shop-release"}}
 //! ```
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::{HeaderName, HeaderValue};
@@ -295,7 +295,8 @@ impl ServiceTable {
                     .hint("or set all of them to 0 to split by the number of members"),
             );
         }
-        let mut releases = HashSet::new();
+        // Sorted, so that the same table is told the same.
+        let mut releases = BTreeSet::new();
         let mut instances = HashSet::new();
         for (at, arm) in self.arms.iter().enumerate() {
             let path = format!("arms[{at}]");

@@ -1,5 +1,3 @@
-use std::time::{Duration, Instant};
-
 use proptest::prelude::*;
 
 use super::*;
@@ -66,14 +64,12 @@ proptest! {
     }
 }
 
-/// Is refused, within a second (the limit of a debug build; a release build takes a tenth).
-fn refused_quickly(text: &str, expected: &str) {
+/// Is refused in every format. That it does not take long is held by the fuzz targets, which
+/// measure the thread's own time: a busy machine says nothing about this code.
+fn refused(text: &str, expected: &str) {
     for format in FORMATS {
-        let start = Instant::now();
         let said = said(text, format);
-        let took = start.elapsed();
-        assert!(took < Duration::from_secs(5), "{format:?} took {took:?}");
-        assert!(!said.is_empty());
+        assert!(!said.is_empty(), "{format:?}");
         if format == Format::Yaml {
             assert!(said.contains(expected), "{}", &said[..said.len().min(300)]);
         }
@@ -82,40 +78,40 @@ fn refused_quickly(text: &str, expected: &str) {
 
 #[test]
 fn large_documents_are_refused() {
-    refused_quickly(&format!("service: {}", "a".repeat(10 << 20)), "at most 1048576 are read");
+    refused(&format!("service: {}", "a".repeat(10 << 20)), "at most 1048576 are read");
 }
 
 #[test]
 fn deep_documents_are_refused() {
     let deep = 100_000;
-    refused_quickly(&"[".repeat(deep), "recursion limit exceeded");
-    refused_quickly(&"- ".repeat(deep), "nested deeper than 64 levels");
-    refused_quickly(&"? ".repeat(deep), "nested deeper than 64 levels");
-    refused_quickly(&"{a: ".repeat(70), "nested deeper than 64 levels");
-    refused_quickly(&"{\"a\":".repeat(deep), "");
-    refused_quickly(&format!("{}1", "a.".repeat(deep)), "");
+    refused(&"[".repeat(deep), "recursion limit exceeded");
+    refused(&"- ".repeat(deep), "nested deeper than 64 levels");
+    refused(&"? ".repeat(deep), "nested deeper than 64 levels");
+    refused(&"{a: ".repeat(70), "nested deeper than 64 levels");
+    refused(&"{\"a\":".repeat(deep), "");
+    refused(&format!("{}1", "a.".repeat(deep)), "");
     let lines: String = (0..1000).map(|n| format!("{}a:\n", " ".repeat(n))).collect();
-    refused_quickly(&lines, "nested deeper than 64 levels");
+    refused(&lines, "nested deeper than 64 levels");
 }
 
 #[test]
 fn wide_documents_are_refused() {
-    refused_quickly(&format!("[{}]", "1,".repeat(400_000)), "more than 50000 values");
-    refused_quickly(&"a: 1\n".repeat(100_000), "more than 50000 values");
+    refused(&format!("[{}]", "1,".repeat(400_000)), "more than 50000 values");
+    refused(&"a: 1\n".repeat(100_000), "more than 50000 values");
     let keys: String = (0..20_000).map(|n| format!("k{n}: 1\n")).collect();
-    refused_quickly(&keys, "unknown key");
-    refused_quickly(&"a: 1\n".repeat(20_000), "is given twice");
+    refused(&keys, "unknown key");
+    refused(&"a: 1\n".repeat(20_000), "is given twice");
 }
 
 #[test]
-fn long_lines_of_any_kind_are_read_or_refused_quickly() {
+fn long_lines_of_any_kind_are_read_or_refused() {
     for piece in
         ["\r", "é", "#", " ", "\t", "'", "\"", "|", ">", "&a ", "*a ", "!a ", "%a\n", "\\", "🚀"]
     {
         let text = format!("a: {}", piece.repeat((1 << 20) / piece.len() - 3));
-        refused_quickly(&text, "");
+        refused(&text, "");
     }
-    refused_quickly(&format!("[{}]", "é,".repeat(40_000)), "expected a map");
+    refused(&format!("[{}]", "é,".repeat(40_000)), "expected a map");
 }
 
 #[test]
@@ -125,7 +121,7 @@ fn aliases_do_not_grow() {
         let list = vec![format!("*a{}", n - 1); 9].join(", ");
         bomb.push_str(&format!("a{n}: &a{n} [{list}]\n"));
     }
-    refused_quickly(&bomb, "anchors (`&name`) are not part of a spec");
+    refused(&bomb, "anchors (`&name`) are not part of a spec");
 }
 
 #[test]
@@ -151,9 +147,7 @@ fn patterns_cannot_take_much() {
     for pattern in
         ["(a{1000}){1000}", "(((((((((a{9}){9}){9}){9}){9}){9}){9}){9}){9})", r"\p{L}{900}"]
     {
-        let start = Instant::now();
         let text = format!("health: [{{http: {{body: '{pattern}'}}}}]");
         assert!(said(&text, Format::Yaml).contains("regular expression"), "{pattern}");
-        assert!(start.elapsed() < Duration::from_secs(5));
     }
 }

@@ -24,7 +24,8 @@ mod signals;
 mod start;
 mod stop;
 mod supervise;
-mod wire;
+#[doc(hidden)]
+pub mod wire;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -52,6 +52,9 @@ fn requests_with_two_readings_do_not() {
         "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\n",
         "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n+5\r\n",
         "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
+        "\nGET / HTTP/1.1\r\n\r\n",
+        "\r\rGET / HTTP/1.1\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n",
     ] {
         assert!(verdict(text).is_some(), "{text:?}");
     }
