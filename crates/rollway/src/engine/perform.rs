@@ -18,6 +18,7 @@ use super::actor::Actor;
 use super::hooks;
 use super::journal::{Entry, Rows};
 use super::number::release_row;
+use crate::crash;
 use crate::driver::{Driver, Fence, Launch, StopOrder};
 use crate::failure::{Failure, FailureKind};
 use crate::store::{AuditRecord, IdempotencyKey, Verdict};
@@ -46,6 +47,7 @@ impl Actor {
                     }
                 }
                 Effect::Answer(ticket) => {
+                    crash::point("engine.answer.before");
                     // The caller may have gone.
                     let _ = self.answers.remove(&ticket).map(|answer| answer.send(()));
                 }
@@ -76,6 +78,7 @@ impl Actor {
     }
 
     async fn append(&mut self, append: Append) -> Result<(), Failure> {
+        crash::point("engine.append.before");
         let entry = Entry::new(&append, self.rows(&append.extra));
         match append.tries {
             Tries::UntilWritten => self.journal.commit(entry).await,
@@ -86,6 +89,7 @@ impl Actor {
                 }
             }
         }
+        crash::point("engine.append.after");
         Ok(())
     }
 
@@ -171,7 +175,12 @@ impl Actor {
             let begin = |id| {
                 let launch = launch(&release, id, secrets.clone());
                 let (driver, fence) = (&driver, &fence);
-                async move { (id, driver.start(fence, &launch).await) }
+                async move {
+                    crash::point("engine.start.before");
+                    let result = driver.start(fence, &launch).await;
+                    crash::point("engine.start.after");
+                    (id, result)
+                }
             };
             let mut starts: FuturesUnordered<_> = ids.into_iter().map(begin).collect();
             while let Some((id, result)) = starts.next().await {
@@ -208,6 +217,7 @@ impl Actor {
             let driver = self.shared.driver(&release);
             let proxy = Arc::clone(&self.shared.proxy);
             tokio::spawn(async move {
+                crash::point("engine.retire.before");
                 let drained = match &release.spec.traffic {
                     Some(traffic) => {
                         let graces = (traffic.drain, traffic.stream_drain);
@@ -215,12 +225,14 @@ impl Actor {
                     }
                     None => Ok(0),
                 };
+                crash::point("engine.retire.drained");
                 let cut = drained.as_ref().copied().unwrap_or(0);
                 let result = match drained {
                     Ok(_) => driver.stop(&fence, id, &stop_order(&release)).await,
                     // It may still get requests: it is not stopped under them.
                     Err(failure) => Err(failure),
                 };
+                crash::point("engine.retire.after");
                 if result.is_err() {
                     tokio::time::sleep(FAILED_WAIT).await;
                 }
@@ -240,10 +252,12 @@ impl Actor {
             .insert(self.engine.service.clone(), listen);
         let (outcomes, proxy) = (self.outcomes.clone(), Arc::clone(&self.shared.proxy));
         tokio::spawn(async move {
+            crash::point("engine.route.before");
             let result = match table {
                 Some(table) => proxy.apply(&table).await,
                 None => proxy.remove(&fence.service, fence.generation).await,
             };
+            crash::point("engine.route.after");
             let result = result.map(|()| revision).map_err(Failed::from);
             let _ = outcomes.send(Input::Routed(route, result)).await;
         });
@@ -269,7 +283,9 @@ impl Actor {
         }
         tokio::spawn(async move {
             let folder = PathBuf::from(&release.folder);
+            crash::point("engine.hook.before");
             let (ok, detail) = hooks::run(&hook, &folder, &told).await;
+            crash::point("engine.hook.after");
             let _ = outcomes.send(Input::Hook(point, ok, detail)).await;
         });
     }

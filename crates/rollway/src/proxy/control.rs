@@ -17,6 +17,7 @@ use super::state::State;
 use super::table::{ServiceTable, listen_address};
 use super::tls::{Certificates, Entry};
 use super::worker::{Command, Worker};
+use crate::crash;
 use crate::failure::{Failure, FailureKind};
 
 /// What came of a change.
@@ -175,11 +176,15 @@ impl Control {
             return Err(Refused::Problems(problems));
         }
         let fresh = self.open_missing(&next).map_err(Refused::Unusable)?;
+        crash::point("proxy.apply.before");
         next.save(&self.folder).map_err(Refused::NotSaved)?;
+        crash::point("proxy.apply.saved");
         *current = next;
         let service = self.service_or_new(&table.service);
         service.apply(table, false);
+        crash::point("proxy.apply.switched");
         self.relisten(&current, fresh).await;
+        crash::point("proxy.apply.used");
         Ok(outcome)
     }
 
@@ -199,11 +204,13 @@ impl Control {
         let mut next = current.clone();
         next.delete(name, generation);
         next.save(&self.folder).map_err(Refused::NotSaved)?;
+        crash::point("proxy.remove.saved");
         *current = next;
         if let Some(service) = self.service(name) {
             service.remove();
         }
         self.relisten(&current, Vec::new()).await;
+        crash::point("proxy.remove.used");
         Ok(Outcome::Removed)
     }
 

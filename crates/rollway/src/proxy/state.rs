@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::table::ServiceTable;
+use crate::crash;
 use crate::failure::{Failure, FailureKind};
 
 /// Version of the file's format.
@@ -60,6 +61,7 @@ impl State {
                 return Err(Failure::because(FailureKind::NotDone, doing, error));
             }
         }
+        crash::point("proxy.state.linked");
         write(&path, &text)
     }
 
@@ -137,7 +139,9 @@ pub fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
         let mut file = options.open(&temporary)?;
         file.write_all(content)?;
         file.sync_all()?;
+        crash::point("proxy.state.written");
         std::fs::rename(&temporary, path)?;
+        crash::point("proxy.state.renamed");
         let folder = path.parent().unwrap_or(Path::new("."));
         File::open(folder)?.sync_all()
     };
