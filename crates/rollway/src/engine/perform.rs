@@ -179,14 +179,15 @@ impl Actor {
                     crash::point("engine.start.before");
                     let result = driver.start(fence, &launch).await;
                     crash::point("engine.start.after");
+                    // Its own wait: what became of the others is told at once.
+                    if result.is_err() {
+                        tokio::time::sleep(FAILED_WAIT).await;
+                    }
                     (id, result)
                 }
             };
             let mut starts: FuturesUnordered<_> = ids.into_iter().map(begin).collect();
             while let Some((id, result)) = starts.next().await {
-                if result.is_err() {
-                    tokio::time::sleep(FAILED_WAIT).await;
-                }
                 let result = result.map_err(Failed::from);
                 let _ = outcomes.send(Input::Started(id, result)).await;
             }

@@ -507,8 +507,13 @@ impl Drop for World {
         }
         self.kill_everything();
         if !std::thread::panicking() {
-            // What does not carry the folder in its command line has no business to be there.
-            assert!(TcpListener::bind(self.address()).is_ok(), "somebody still listens");
+            // What does not carry the folder in its command line has no business to be there. A
+            // process that was killed loses its command line before it loses its sockets.
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while TcpListener::bind(self.address()).is_err() {
+                assert!(Instant::now() < deadline, "somebody still listens");
+                std::thread::sleep(LOOK);
+            }
         }
     }
 }

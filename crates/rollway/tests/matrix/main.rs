@@ -13,13 +13,13 @@ mod arm;
 mod bench;
 mod cell;
 mod check;
+#[expect(dead_code, reason = "it is shared with the tests that use the rest of it")]
 #[path = "../store/disk.rs"]
 mod disk;
 mod matrix;
 mod pause;
 mod planted;
 mod power;
-#[expect(dead_code, reason = "it is shared with the tests that use the rest of it")]
 #[path = "../it/shop.rs"]
 mod shop;
 #[expect(dead_code, reason = "it is shared with the tests that use the rest of it")]
