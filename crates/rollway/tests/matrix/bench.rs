@@ -97,7 +97,7 @@ impl Bench {
     async fn settle_on_a_new_version(&mut self, shop: &Shop) {
         let version = self.next_version();
         let number = self.deploy(shop, &version).await;
-        self.rest(&Expected { number, version: version.clone(), up: true }).await;
+        self.rest(&Expected { number, version: version.clone(), instead: None, up: true }).await;
         self.before = std::mem::replace(&mut self.serving, version);
     }
 
@@ -170,8 +170,15 @@ impl Bench {
         if cell.prelude() != Prelude::Killed {
             self.arm.set(cell.point, cell.nth);
         }
-        let expected = self.operate(cell).await;
+        let (serving, before_that) = (self.serving.clone(), self.before.clone());
+        let mut expected = self.operate(cell).await;
+        // An instance whose shim died in its start has failed, and so may the deployment.
+        expected.instead = cell.kills_shims().then(|| serving.clone());
         self.rest(&expected).await;
+        let now = self.world.view().await.serving.map(|one| one.version);
+        if now.as_ref() == Some(&serving) {
+            (self.serving, self.before) = (serving, before_that);
+        }
         self.arm.disarm();
         let (finished, requests) = (load.snapshot().finished, load.snapshot().finished + 20);
         self.world.wait_until("requests", || load.snapshot().finished >= requests).await;
@@ -239,13 +246,13 @@ impl Bench {
                 let version = self.next_version();
                 let number = self.deploy(&cell.strategy.shop(), &version).await;
                 self.before = std::mem::replace(&mut self.serving, version.clone());
-                Expected { number, version, up: true }
+                Expected { number, version, instead: None, up: true }
             }
             Operation::Rollback => {
                 let number = self.verb("rollback", is_next).await;
                 std::mem::swap(&mut self.before, &mut self.serving);
                 self.acknowledged.push((number, self.serving.clone()));
-                Expected { number, version: self.serving.clone(), up: true }
+                Expected { number, version: self.serving.clone(), instead: None, up: true }
             }
             Operation::Abort => {
                 let undone = |view: &ServiceView| {
@@ -254,12 +261,12 @@ impl Bench {
                         .is_some_and(|one| one.undoing || one.state == DeploymentState::RolledBack)
                 };
                 self.verb("abort", undone).await;
-                Expected { number, version: self.serving.clone(), up: true }
+                Expected { number, version: self.serving.clone(), instead: None, up: true }
             }
             Operation::Down => {
                 let number = self.verb("down", is_next).await;
                 self.acknowledged.push((number, self.serving.clone()));
-                Expected { number, version: self.serving.clone(), up: false }
+                Expected { number, version: self.serving.clone(), instead: None, up: false }
             }
         };
         if cell.prelude() == Prelude::HeldStore {

@@ -5,6 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use rollway::load::{Outcome, Report};
+use rollway_core::event::DeploymentState;
 use rollway_core::view::{DeploymentView, ServiceView};
 
 use crate::bench::Ran;
@@ -21,6 +22,8 @@ pub struct Expected {
     pub number: u64,
     /// What serves in the end.
     pub version: String,
+    /// What may serve in the end instead, if the deployment was rolled back.
+    pub instead: Option<String>,
     /// Whether anything serves in the end.
     pub up: bool,
 }
@@ -28,12 +31,18 @@ pub struct Expected {
 /// What there was before a cell.
 pub struct Before {
     witnessed: usize,
+    /// The instances that run, by their own words.
     instances: BTreeSet<String>,
 }
 
 impl Before {
     pub fn look(world: &World) -> Self {
-        Self { witnessed: world.witnessed().len(), instances: folders(world) }
+        let lines = world.witnessed();
+        // One whose shim was killed may have ended without a word.
+        let mut instances = folders(world);
+        let last = |name: &String| lines.iter().rfind(|line| line.instance == *name);
+        instances.retain(|name| last(name).is_some_and(|line| line.event != "stop"));
+        Self { witnessed: lines.len(), instances }
     }
 }
 
@@ -52,21 +61,22 @@ pub async fn unrest(world: &World, expected: &Expected) -> Option<String> {
     if view.needs_operator {
         return Some(format!("it needs an operator: {:?}", deployment.reasons));
     }
+    let rolled_back = deployment.state == DeploymentState::RolledBack;
+    let version = match &expected.instead {
+        Some(instead) if rolled_back => instead,
+        Some(_) | None => &expected.version,
+    };
     let wanted = if expected.up { INSTANCES as usize } else { 0 };
     let serving = view.serving.as_ref().map(|one| one.version.as_str());
     let one_version = view.arms.len() <= 1 && view.standby.is_none();
-    if expected.up && (serving != Some(&expected.version) || !one_version) {
-        return Some(format!(
-            "{serving:?} serves, not {} alone: {:?}",
-            expected.version, view.arms
-        ));
+    if expected.up && (serving != Some(version) || !one_version) {
+        return Some(format!("{serving:?} serves, not {version} alone: {:?}", view.arms));
     }
     if expected.up && view.instances_ready != INSTANCES {
         return Some(format!("{} are ready", view.instances_ready));
     }
     let shops = world.shops();
-    let right =
-        |words: &str| format!("{words} ").contains(&format!("--version {} ", expected.version));
+    let right = |words: &str| format!("{words} ").contains(&format!("--version {version} "));
     if shops.len() != wanted || !shops.iter().all(|shop| right(&shop.command)) {
         return Some(format!("these run: {shops:#?}"));
     }

@@ -33,7 +33,7 @@ fn panics(act: impl FnOnce()) -> bool {
 #[tokio::test]
 async fn what_must_not_be_is_seen() {
     let bench = Bench::new().await;
-    let expected = Expected { number: 1, version: "v1".into(), up: true };
+    let expected = Expected { number: 1, version: "v1".into(), instead: None, up: true };
     let world = &bench.world;
     let unrest = async || check::unrest(world, &expected).await.unwrap_or_default();
     assert_eq!(unrest().await, "");
