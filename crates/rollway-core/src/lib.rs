@@ -19,4 +19,5 @@ pub mod spec;
 pub mod strategy;
 pub mod template;
 pub mod units;
+pub mod verdict;
 pub mod view;
