@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows a clock, a disk, a network or chance: times and numbers are arguments.
 
+pub mod analysis;
 pub mod arithmetic;
 pub mod converge;
 pub mod engine;

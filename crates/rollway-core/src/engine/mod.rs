@@ -15,6 +15,7 @@ mod observation;
 mod outcome;
 mod resume;
 mod verb;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +24,9 @@ pub use ask::{By, Keyed, Wanted};
 pub use decide::{Next, Turn};
 pub use resume::Snapshot;
 pub use verb::{Check, Verb};
+pub use watch::Ask;
 
+use crate::analysis::Sample;
 use crate::event::{Event, What};
 use crate::ids::{Generation, InstanceId, ReleaseNumber, ServiceName};
 use crate::observed::{Health, Observed};
@@ -97,6 +100,8 @@ pub enum Input {
     Changed,
     /// A proxy was started: what it was told before may be forgotten.
     ProxyStarted,
+    /// What a source said when it was asked.
+    Sampled(Ask, Sample),
 }
 
 /// The number of an answer that waits.
@@ -117,6 +122,8 @@ pub enum Effect {
     Hook(HookPoint, ReleaseNumber, u64),
     /// Ask the driver what there is; answered by [`Input::Seen`] with this turn.
     Observe(u64),
+    /// Ask the source of a judgement; answered by [`Input::Sampled`].
+    Sample(Ask),
     /// Begin to probe, under this number; a trusted one is taken for healthy until it fails.
     Probe(InstanceId, u64, Trust),
     /// Probe no more.
@@ -265,6 +272,8 @@ pub struct Engine {
     route_wait: u64,
     heal_after: Millis,
     heal_wait: u64,
+    /// When the source of each judgement was asked, and whether the answer is still to come.
+    asked: BTreeMap<usize, (Millis, bool)>,
 }
 
 impl Engine {
@@ -301,6 +310,7 @@ impl Engine {
             route_wait: ROUTE_MS.0,
             heal_after: Millis::ZERO,
             heal_wait: HEAL_MS.0,
+            asked: BTreeMap::new(),
         }
     }
 

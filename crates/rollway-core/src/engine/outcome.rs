@@ -43,6 +43,7 @@ impl Engine {
             }
             Input::Changed => self.changed(),
             Input::ProxyStarted => self.observed.set_route(None),
+            Input::Sampled(ask, sample) => self.sampled(&ask, sample),
         }
     }
 

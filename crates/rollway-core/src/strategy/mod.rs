@@ -94,6 +94,7 @@ pub fn down(request: Request<'_>) -> Plan {
 pub fn undo(failed: &Plan, spec: &Spec, ready: u32) -> Plan {
     let mut plan = failed.clone();
     plan.standby = None;
+    plan.watches.clear();
     plan.automatic_rollback = false;
     // Nothing is new any more: no release is favoured by testers or by a growing weight.
     (plan.from, plan.to) = (failed.from, failed.from);
@@ -155,6 +156,7 @@ impl Request<'_> {
             instances: self.instances,
             instances_before: self.before,
             stages: Vec::new(),
+            watches: Vec::new(),
             standby: None,
             automatic_rollback: self.spec.rollback.automatic,
         }

@@ -336,7 +336,7 @@ fn spec() -> impl Generator<Value = Spec> {
                 0 => Strategy::Rolling,
                 1 => Strategy::Recreate,
                 2 => Strategy::BlueGreen(BlueGreen::default()),
-                _ => Strategy::Canary(Canary { steps: steps.collect() }),
+                _ => Strategy::Canary(Canary { steps: steps.collect(), ..Canary::default() }),
             };
             spec
         },
