@@ -47,8 +47,31 @@ pub struct Counters {
     /// Those that failed: 5xx, or no whole answer.
     pub bad: u64,
     /// How long answers took.
-    #[serde(default)]
+    #[serde(default, with = "buckets")]
     pub latency: Histogram,
+}
+
+/// A histogram as a list of `[bucket, count]`: inside of an event, maps have texts for keys.
+mod buckets {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use crate::verdict::histogram::{BUCKETS, Histogram};
+
+    pub fn serialize<S: Serializer>(of: &Histogram, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(of.counts().iter().enumerate().filter(|(_, count)| **count > 0))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Histogram, D::Error> {
+        let mut histogram = Histogram::default();
+        for (bucket, count) in Vec::<(usize, u64)>::deserialize(from)? {
+            if bucket >= BUCKETS {
+                return Err(D::Error::custom(format!("there is no bucket {bucket}")));
+            }
+            histogram.add(bucket, count);
+        }
+        Ok(histogram)
+    }
 }
 
 impl Counters {
@@ -174,6 +197,12 @@ impl Trial {
         metrics.map(|metric| (metric.name.clone(), reading(metric))).collect()
     }
 
+    /// The new release's failed requests at the last sample, by its counters.
+    #[must_use]
+    pub fn failed_before(&self) -> u64 {
+        self.counters.as_ref().map_or(0, |both| both.canary.bad)
+    }
+
     /// Whether so much has gone wrong since the last sample that this one is not to wait.
     #[must_use]
     pub fn is_urgent(&self, sample: &Sample) -> bool {
@@ -291,5 +320,101 @@ fn cluster(by: &spec::Analysis) -> Option<f64> {
     match &by.judge {
         spec::Judge::None => None,
         spec::Judge::Sequential(judge) => judge.max_cluster,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Event, What};
+
+    /// What a release has done after so many requests, one in `bad_in` of them failed.
+    fn arm(total: u64, bad_in: u64) -> Counters {
+        let mut latency = Histogram::default();
+        (0..total).for_each(|n| latency.record(if n % 10 == 0 { 0.05 } else { 0.01 }));
+        Counters { total, bad: total / bad_in, latency }
+    }
+
+    fn sample(seconds: u64, bad_in: u64) -> Sample {
+        let canary = arm(50 * seconds, bad_in);
+        Sample::Counters(Box::new(Pair { canary, baseline: arm(1000 + 50 * seconds, 1000) }))
+    }
+
+    fn quick() -> spec::Analysis {
+        spec::Analysis { warmup: Millis::ZERO, min_bake: Millis::ZERO, ..spec::Analysis::default() }
+    }
+
+    /// The first decision, and when.
+    fn judged(bad_in: u64, by: &spec::Analysis) -> (u64, Verdict) {
+        let mut trial = Trial::begin(by, Millis(5000), &sample(0, bad_in)).expect("good rules");
+        for second in (10..3700).step_by(10) {
+            trial.take(second, Millis(5000 + second * 1000), &sample(second, bad_in)).expect("new");
+            if let Some(verdict) = trial.news(Millis(5000)) {
+                return (second, verdict);
+            }
+        }
+        panic!("no decision within the deadline")
+    }
+
+    #[test]
+    fn a_worse_release_is_rolled_back_and_an_equal_one_is_certified() {
+        let (after, verdict) = judged(20, &quick());
+        assert!(matches!(verdict.decision, Decision::Rollback { .. }), "{verdict:?}");
+        assert!(after <= 20, "{after}");
+        let (after, verdict) = judged(1000, &quick());
+        assert_eq!(verdict.decision, Decision::Advance);
+        assert!(after <= 600, "{after}");
+    }
+
+    #[test]
+    fn a_sample_counts_once_and_a_lost_one_is_in_the_next() {
+        let begin = || Trial::begin(&quick(), Millis(0), &sample(0, 20)).expect("good rules");
+        let mut trial = begin();
+        trial.take(1, Millis(10_000), &sample(10, 20)).expect("new");
+        let before = trial.clone();
+        let why = trial.take(1, Millis(20_000), &sample(20, 20)).expect_err("it was taken in");
+        assert!(why.contains("sample 1 comes after sample 1"), "{why}");
+        assert_eq!(trial, before);
+        let mut late = begin();
+        late.take(1, Millis(5000), &Sample::Missed("no answer".into())).expect("new");
+        assert_eq!(late.missed.as_deref(), Some("no answer"));
+        late.take(2, Millis(10_000), &sample(10, 20)).expect("new");
+        let seen = |trial: &Trial| trial.look(Millis(0)).findings[0].samples;
+        assert_eq!(seen(&late), seen(&trial));
+        assert_eq!(seen(&late).canary, Outcomes { bad: 25, total: 500 });
+    }
+
+    #[test]
+    fn counters_that_begin_anew_are_counted_from_their_beginning() {
+        let before = arm(100, 10);
+        assert_eq!(arm(130, 10).since(&before).total, 30);
+        assert_eq!(arm(40, 10).since(&before), arm(40, 10));
+    }
+
+    #[test]
+    fn a_source_that_never_answers_is_no_good_sign() {
+        let by = spec::Analysis { deadline: Millis::seconds(60), ..quick() };
+        let mut trial = Trial::begin(&by, Millis(0), &Sample::Missed("gone".into())).expect("good");
+        for id in 1..=6 {
+            assert_eq!(trial.news(Millis(0)), None, "before sample {id}");
+            trial.take(id, Millis(id * 10_000), &Sample::Missed("gone".into())).expect("new");
+        }
+        trial.verdict = trial.news(Millis(0));
+        assert!(trial.holds() && !trial.advances(), "{:?}", trial.verdict);
+    }
+
+    #[test]
+    fn events_keep_samples_and_verdicts_to_the_last_bit() {
+        let (_, verdict) = judged(20, &quick());
+        for what in [
+            What::AnalysisSample { watch: 0, id: 7, sample: sample(30, 20) },
+            What::AnalysisVerdict { watch: 0, verdict: Box::new(verdict) },
+        ] {
+            let event = Event { clock: Millis(1), what };
+            let text = serde_json::to_string(&event).expect("JSON");
+            assert_eq!(serde_json::from_str::<Event>(&text).expect("an event"), event);
+            let value = serde_json::to_value(&event).expect("JSON");
+            assert_eq!(serde_json::from_value::<Event>(value).expect("an event"), event);
+        }
     }
 }

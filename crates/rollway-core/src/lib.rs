@@ -7,6 +7,7 @@ pub mod arithmetic;
 pub mod converge;
 pub mod engine;
 pub mod event;
+pub mod explain;
 pub mod health;
 pub mod ids;
 pub mod observed;

@@ -171,6 +171,8 @@ fn the_keys_are_the_models() {
             "memory" => "/health/5/memory",
             "update" => "/update",
             "canary" => "/strategy/canary",
+            "analysis" => "/strategy/canary/analysis",
+            "sequential" => "/strategy/canary/analysis/judge/sequential",
             "blue_green" => "/strategy/blue_green",
             "traffic" => "/traffic",
             "tls" => "/traffic/tls",
