@@ -192,9 +192,10 @@ impl Step {
                 });
             }
             Decision::Advance | Decision::Inconclusive { .. } => {
-                lines.extend(self.least(changes).map(|n| {
-                    format!("{n} failed requests more in the last sample")
-                }));
+                lines.extend(
+                    self.least(changes)
+                        .map(|n| format!("{n} failed requests more in the last sample")),
+                );
             }
             Decision::Continue { .. } => lines.extend(verdict.findings.iter().filter_map(|one| {
                 let good = one.good.filter(|good| !good.is_enough())?;

@@ -48,7 +48,8 @@ impl Engine {
             None => self.rest(None),
             Some((Decision::Wait(waiting), wake)) => {
                 let standby = self.progress.standby.map(|(_, until)| until);
-                let until = [waiting.until, wake, standby, self.next_ask()].into_iter().flatten().min();
+                let until =
+                    [waiting.until, wake, standby, self.next_ask()].into_iter().flatten().min();
                 self.waiting = self.progress.active.is_some().then_some(waiting);
                 self.rest(until)
             }

@@ -102,9 +102,8 @@ impl Engine {
         let last = |place: &usize| {
             active.plan.watches.get(*place).is_some_and(|watch| watch.stages.1 == active.stage)
         };
-        let open = active.trials.iter().filter(|(place, trial)| {
-            last(place) && trial.verdict.is_none()
-        });
+        let open =
+            active.trials.iter().filter(|(place, trial)| last(place) && trial.verdict.is_none());
         let verdicts: Vec<_> = open.map(|(place, trial)| (*place, trial.look(step))).collect();
         for (watch, verdict) in verdicts {
             self.push(What::AnalysisVerdict { watch, verdict: Box::new(verdict) });

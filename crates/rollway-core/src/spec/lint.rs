@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::words::listen_address;
-use super::{Analysis, CanaryStep, Check, Judge, Order, Probe, Report, Rule, Spec, Strategy, Traffic};
+use super::{
+    Analysis, CanaryStep, Check, Judge, Order, Probe, Report, Rule, Spec, Strategy, Traffic,
+};
 use crate::problem::Problem;
 use crate::template;
 use crate::units::{Millis, Rounding};

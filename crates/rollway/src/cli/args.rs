@@ -73,7 +73,7 @@ pub enum Verb {
     Events(EventsFlags),
     /// Show the deployments of a service, or check the records.
     History(HistoryFlags),
-    /// Tell how a canary was judged: what was found, what decided, what would have changed it.
+    /// Tell how a canary was judged, what decided, and what would have changed it.
     Explain(ExplainFlags),
     /// Look at judgements again.
     #[command(subcommand)]

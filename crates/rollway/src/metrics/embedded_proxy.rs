@@ -79,8 +79,7 @@ mod tests {
 
     use super::*;
 
-    const BOTH: Pair<ReleaseNumber> =
-        Pair { canary: ReleaseNumber(2), baseline: ReleaseNumber(1) };
+    const BOTH: Pair<ReleaseNumber> = Pair { canary: ReleaseNumber(2), baseline: ReleaseNumber(1) };
 
     #[test]
     fn each_request_counts_once_and_retries_do_not() {

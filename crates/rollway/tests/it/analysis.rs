@@ -69,8 +69,7 @@ async fn rolled_back(flags: &str) -> (World, DeploymentView, Explanation, u64) {
 
 #[tokio::test]
 async fn a_version_that_fails_five_percent_is_rolled_back_by_the_judge() {
-    let (world, ended, explanation, failed) =
-        rolled_back("--latency 5ms --error-rate 5%").await;
+    let (world, ended, explanation, failed) = rolled_back("--latency 5ms --error-rate 5%").await;
     let said = ended.reasons.join("\n");
     assert!(said.contains("roll back: errors is worse"), "{said}");
     assert!(said.contains("needed"), "no evidence: {said}");

@@ -62,7 +62,12 @@ static JUDGE: Tagged = Tagged {
     name: "judge",
     doc: "Who judges a canary.",
     variants: &[
-        Variant { name: "none", doc: "Nobody; only health checks count.", shape: None, example: "" },
+        Variant {
+            name: "none",
+            doc: "Nobody; only health checks count.",
+            shape: None,
+            example: "",
+        },
         Variant {
             name: "sequential",
             doc: "The test of both releases side by side; it may look as often as it likes.",
