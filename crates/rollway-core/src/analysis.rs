@@ -1,7 +1,7 @@
 //! Judging a canary while it runs: from what a source says, check by check, to a verdict.
 //!
 //! ```text
-//! AnalysisBegan(counters) ─> Trial ─ AnalysisSample(counters) ─> Trial ─ verdict ─> AnalysisVerdict
+//! AnalysisBegan ─> Trial ── AnalysisSample, again and again ──> Trial ── look ─> AnalysisVerdict
 //! ```
 //! Every sample is an event and a [`Trial`] is a fold over them: each is taken in exactly once,
 //! after a crash the same trial comes out of the history, and so does it for whoever doubts a
