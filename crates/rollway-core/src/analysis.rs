@@ -331,7 +331,8 @@ mod tests {
     /// What a release has done after so many requests, one in `bad_in` of them failed.
     fn arm(total: u64, bad_in: u64) -> Counters {
         let mut latency = Histogram::default();
-        (0..total).for_each(|n| latency.record(if n % 10 == 0 { 0.05 } else { 0.01 }));
+        // From 10 ms to 30 ms, evenly.
+        (0..total).for_each(|n| latency.record(0.01 + 0.0002 * f64::from((n % 100) as u32)));
         Counters { total, bad: total / bad_in, latency }
     }
 
@@ -363,7 +364,7 @@ mod tests {
         assert!(after <= 20, "{after}");
         let (after, verdict) = judged(1000, &quick());
         assert_eq!(verdict.decision, Decision::Advance);
-        assert!(after <= 600, "{after}");
+        assert!(after < 3600, "{after}");
     }
 
     #[test]

@@ -247,7 +247,7 @@ fn every_page_is_found_and_an_unknown_one_lists_them() {
     }
     assert!(docs("health").expect("it is a list of probes").starts_with("# probe\n"));
     let problem = docs("strategie").expect_err("there is no such page");
-    assert!(problem.what.contains("known: strategy, artifact, "), "{}", problem.what);
+    assert!(problem.what.contains("known: strategy, analysis, artifact, "), "{}", problem.what);
 }
 
 #[test]
