@@ -331,8 +331,9 @@ mod tests {
     /// What a release has done after so many requests, one in `bad_in` of them failed.
     fn arm(total: u64, bad_in: u64) -> Counters {
         let mut latency = Histogram::default();
-        // From 10 ms to 30 ms, evenly.
-        (0..total).for_each(|n| latency.record(0.01 + 0.0002 * f64::from((n % 100) as u32)));
+        // From 10 ms to 3.2 s, each in a bucket of its own: the slowest are beyond p99.
+        let slow = |n: u64| 0.01 * 1.06f64.powi((n % 100) as i32);
+        (0..total).for_each(|n| latency.record(slow(n)));
         Counters { total, bad: total / bad_in, latency }
     }
 
