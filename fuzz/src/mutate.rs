@@ -72,7 +72,7 @@ fn once(made: &mut Vec<u8>, source: &Source<'_>, rng: &mut Rng) {
     match rng.below(14) {
         0 => flip(made, rng),
         1 => {
-            let byte = rng.next().to_le_bytes()[0];
+            let byte = rng.number().to_le_bytes()[0];
             put(made, &[byte], rng);
         }
         2 => {
@@ -98,7 +98,7 @@ fn once(made: &mut Vec<u8>, source: &Source<'_>, rng: &mut Rng) {
         12 => swap_tokens(made, rng),
         _ => {
             if let Some(at) = made.len().checked_sub(1).map(|last| rng.below(last + 1)) {
-                made[at] = rng.next().to_le_bytes()[0];
+                made[at] = rng.number().to_le_bytes()[0];
             }
         }
     }

@@ -12,7 +12,7 @@ impl Rng {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -22,7 +22,7 @@ impl Rng {
 
     /// One of `0..n`, and 0 where `n` is.
     pub fn below(&mut self, n: usize) -> usize {
-        let product = u128::from(self.next()) * n as u128;
+        let product = u128::from(self.number()) * n as u128;
         usize::try_from(product >> 64).expect("it is below a usize")
     }
 

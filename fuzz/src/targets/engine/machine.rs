@@ -242,6 +242,7 @@ impl Machine {
             Effect::Hook(point, ..) => {
                 vec![Input::Hook(*point, bytes.below(4) != 3, "said".into())]
             }
+            Effect::Fence(generation) => vec![Input::Fenced(*generation, ensured(bytes))],
             Effect::Observe(turn) => {
                 let result = ensured(bytes).map(|_| self.all_seen());
                 vec![Input::Seen(result, *turn)]
@@ -249,7 +250,7 @@ impl Machine {
             Effect::Append(_)
             | Effect::Probe(..)
             | Effect::StopProbing(_)
-            | Effect::Answer(_)
+            | Effect::Answer(..)
             | Effect::Ended
             | Effect::Complain(_) => Vec::new(),
         };

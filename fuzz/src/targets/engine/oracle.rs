@@ -67,12 +67,13 @@ impl Oracle {
                 equal("instances of one action, each once", &different.len(), &ids.len())?;
                 self.fence(*generation)
             }
+            Effect::Fence(generation) => self.fence(*generation),
             Effect::Append(_)
             | Effect::Hook(..)
             | Effect::Observe(_)
             | Effect::Probe(..)
             | Effect::StopProbing(_)
-            | Effect::Answer(_)
+            | Effect::Answer(..)
             | Effect::Ended => Ok(()),
         }
     }
