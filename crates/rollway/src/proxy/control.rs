@@ -168,8 +168,8 @@ impl Control {
         }
     }
 
-    /// Makes a table the one that holds; when this returns, it is used by every worker, and would be there
-    /// again after the end of this process.
+    /// Makes a table the one that holds; when this returns, every worker uses it, and it would be
+    /// there again after the end of this process.
     pub async fn apply(&self, table: ServiceTable) -> Result<Outcome, Refused> {
         let problems = table.problems();
         if !problems.is_empty() {

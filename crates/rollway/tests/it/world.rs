@@ -485,7 +485,12 @@ impl Drop for World {
         self.kill_everything();
         if !std::thread::panicking() {
             // What does not carry the folder in its command line has no business to be there.
-            assert!(TcpListener::bind(self.address()).is_ok(), "somebody still listens");
+            // A process that was killed just now may still be on its way out.
+            let until = Instant::now() + PATIENCE;
+            while TcpListener::bind(self.address()).is_err() {
+                assert!(Instant::now() < until, "somebody still listens");
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
     }
 }
