@@ -391,7 +391,7 @@ pub const fn is(_mutant: Mutant) -> bool {
 pub fn is(mutant: Mutant) -> bool {
     static CHOSEN: std::sync::OnceLock<Option<Mutant>> = std::sync::OnceLock::new();
     let chosen = CHOSEN.get_or_init(|| {
-        let name = std::env::var("ROLLWAY_MUTANT").ok()?;
+        let name = std::env::var("ROLLWAY_MUTANT").ok().filter(|name| !name.is_empty())?;
         let known = Mutant::ALL.iter().find(|(known, ..)| *known == name);
         Some(known.expect("ROLLWAY_MUTANT names a mutant").1)
     });
