@@ -14,7 +14,7 @@ use super::listener::{Listener, Routes, Target, normal_host};
 use super::service::Service;
 use super::shared::Shared;
 use super::sockets;
-use super::state::State;
+use super::state::{State, Unsynced};
 use super::table::{ServiceTable, listen_address};
 use super::tls::{Certificates, Entry};
 use super::worker::{Command, Worker};
@@ -76,18 +76,22 @@ struct Changes {
 }
 
 impl Changes {
-    /// Makes `next` what holds after any end of this process. The disk follows by itself: a switch
-    /// does not wait for it, but the next change does.
-    async fn save(&mut self, next: State, folder: &Path) -> Result<(), Failure> {
+    /// Makes `next` what holds after any end of this process. The disk follows when it is told to:
+    /// a switch does not wait for it, but the next change does.
+    async fn save(&mut self, next: State, folder: &Path) -> Result<Unsynced, Failure> {
         let doing = "could not make the last table durable";
         if let Some(syncing) = self.syncing.take() {
             let synced = syncing.await.map_err(std::io::Error::other).flatten();
             synced.map_err(|error| Failure::because(FailureKind::NotDone, doing, error))?;
         }
         let unsynced = next.save(folder)?;
-        self.syncing = Some(tokio::task::spawn_blocking(move || unsynced.sync()));
         self.state = next;
-        Ok(())
+        Ok(unsynced)
+    }
+
+    /// Lets the disk follow.
+    fn sync(&mut self, unsynced: Unsynced) {
+        self.syncing = Some(tokio::task::spawn_blocking(move || unsynced.sync()));
     }
 }
 
@@ -203,10 +207,11 @@ impl Control {
             return Err(Refused::Problems(problems));
         }
         let fresh = self.open_missing(&next).map_err(Refused::Unusable)?;
-        changes.save(next, &self.folder).await.map_err(Refused::NotSaved)?;
+        let unsynced = changes.save(next, &self.folder).await.map_err(Refused::NotSaved)?;
         let service = self.service_or_new(&table.service);
         service.apply(table, false);
         self.relisten(&changes.state, fresh).await;
+        changes.sync(unsynced);
         Ok(outcome)
     }
 
@@ -226,11 +231,12 @@ impl Control {
         }
         let mut next = current.clone();
         next.delete(name, generation);
-        changes.save(next, &self.folder).await.map_err(Refused::NotSaved)?;
+        let unsynced = changes.save(next, &self.folder).await.map_err(Refused::NotSaved)?;
         if let Some(service) = self.service(name) {
             service.remove();
         }
         self.relisten(&changes.state, Vec::new()).await;
+        changes.sync(unsynced);
         Ok(Outcome::Removed)
     }
 

@@ -33,6 +33,8 @@ pub struct EmbeddedProxy {
     starting: Mutex<()>,
     starts: watch::Sender<()>,
     wanted: watch::Sender<bool>,
+    /// For tables: a switch waits for no connection to be made.
+    kept: unix_http::Kept,
 }
 
 impl EmbeddedProxy {
@@ -42,7 +44,8 @@ impl EmbeddedProxy {
         let (starts, _) = watch::channel(());
         let (wanted, _) = watch::channel(false);
         let (state_dir, program) = (state_dir.to_owned(), program.to_owned());
-        Arc::new(Self { state_dir, program, starting: Mutex::new(()), starts, wanted })
+        let (starting, kept) = (Mutex::new(()), unix_http::Kept::default());
+        Arc::new(Self { state_dir, program, starting, starts, wanted, kept })
     }
 
     /// Tells when a proxy was started: what it was told before may be forgotten.
@@ -155,7 +158,8 @@ impl EmbeddedProxy {
         self.wanted.send_replace(true);
         let path = format!("/v1/services/{}", table.service);
         let body = serde_json::to_vec(table).expect("a table is plain data");
-        let mut answer = self.ask(Method::PUT, &path, body.clone()).await;
+        let place = (self.state_dir.as_path(), SOCKET);
+        let mut answer = self.kept.request(place, Method::PUT, &path, body.clone()).await;
         if matches!(&answer, Err(failure) if failure.kind == FailureKind::NotDone) {
             self.ensure().await?;
             answer = self.ask(Method::PUT, &path, body).await;
