@@ -18,6 +18,7 @@ use super::state::State;
 use super::table::{ServiceTable, listen_address};
 use super::tls::{Certificates, Entry};
 use super::worker::{Command, Worker};
+use crate::crash;
 use crate::failure::{Failure, FailureKind};
 
 /// What came of a change.
@@ -203,10 +204,14 @@ impl Control {
             return Err(Refused::Problems(problems));
         }
         let fresh = self.open_missing(&next).map_err(Refused::Unusable)?;
+        crash::point("proxy.apply.before");
         changes.save(next, &self.folder).await.map_err(Refused::NotSaved)?;
+        crash::point("proxy.apply.saved");
         let service = self.service_or_new(&table.service);
         service.apply(table, false);
+        crash::point("proxy.apply.switched");
         self.relisten(&changes.state, fresh).await;
+        crash::point("proxy.apply.used");
         Ok(outcome)
     }
 
@@ -227,10 +232,12 @@ impl Control {
         let mut next = current.clone();
         next.delete(name, generation);
         changes.save(next, &self.folder).await.map_err(Refused::NotSaved)?;
+        crash::point("proxy.remove.saved");
         if let Some(service) = self.service(name) {
             service.remove();
         }
         self.relisten(&changes.state, Vec::new()).await;
+        crash::point("proxy.remove.used");
         Ok(Outcome::Removed)
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::table::ServiceTable;
+use crate::crash;
 use crate::failure::{Failure, FailureKind};
 
 /// Version of the file's format.
@@ -62,6 +63,7 @@ impl State {
                 return Err(Failure::because(FailureKind::NotDone, doing, error));
             }
         }
+        crash::point("proxy.state.linked");
         let file = replace(&path, &text).map_err(|error| {
             let doing = format!("could not write {}", path.display());
             Failure::because(FailureKind::NotDone, doing, error)
@@ -144,6 +146,7 @@ impl Unsynced {
     /// Waits until the disk has it.
     pub fn sync(&self) -> std::io::Result<()> {
         self.file.sync_all()?;
+        crash::point("proxy.state.synced");
         File::open(&self.folder)?.sync_all()
     }
 }
@@ -156,7 +159,9 @@ fn replace(path: &Path, content: &[u8]) -> std::io::Result<File> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&temporary)?;
     file.write_all(content)?;
+    crash::point("proxy.state.written");
     std::fs::rename(&temporary, path)?;
+    crash::point("proxy.state.renamed");
     Ok(file)
 }
 

@@ -87,7 +87,7 @@ pub(super) async fn writer(database: &Path) -> Result<SqliteConnection, Failure>
     let mut connection = connect(database, &options).await?;
     let wanted = [
         ("journal_mode", "wal".to_owned()),
-        ("synchronous", "2".to_owned()),
+        ("synchronous", (synchronous() as u8).to_string()),
         ("foreign_keys", "1".to_owned()),
         ("application_id", schema::APPLICATION_ID.to_string()),
         ("user_version", schema::VERSION.to_string()),
@@ -169,10 +169,18 @@ fn options(database: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(database)
         .create_if_missing(false)
-        .synchronous(SqliteSynchronous::Full)
+        .synchronous(synchronous())
         .foreign_keys(true)
         .busy_timeout(BUSY_WAIT)
         .disable_statement_logging()
+}
+
+/// Every commit is on the disk when it returns. A debug build can be told to do without, by
+/// `ROLLWAY_STORE_SYNCHRONOUS=off`: only so can a test of power cuts show that it would see a loss.
+fn synchronous() -> SqliteSynchronous {
+    let off = cfg!(debug_assertions)
+        && std::env::var_os("ROLLWAY_STORE_SYNCHRONOUS").is_some_and(|word| word == "off");
+    if off { SqliteSynchronous::Off } else { SqliteSynchronous::Full }
 }
 
 async fn connect(

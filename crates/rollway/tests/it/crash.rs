@@ -92,9 +92,9 @@ async fn one_version_runs(world: &World, version: &str, instances: u32, context:
     assert_eq!(by_version, expected, "{context}: {:#?}", world.shops());
 }
 
-/// Few in an ordinary run, a hundred over the strategies in a slow one.
+/// A dozen in an ordinary run, three hundred over the strategies in a slow one.
 fn kills() -> (u32, u32) {
-    if slow() { (34, 20) } else { (4, 6) }
+    if slow() { (97, 20) } else { (4, 6) }
 }
 
 #[tokio::test]
@@ -117,7 +117,7 @@ async fn a_blue_green_switch_survives_kills_of_the_control_plane() {
 
 #[tokio::test]
 async fn a_recreate_survives_kills_of_the_control_plane() {
-    let (kills, instances) = if slow() { (10, 6) } else { (2, 3) };
+    let (kills, instances) = if slow() { (9, 6) } else { (2, 3) };
     killed_at_random_moments("recreate", kills, instances).await;
 }
 
