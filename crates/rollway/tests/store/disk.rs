@@ -5,18 +5,20 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 /// Small, so that making it is quick; large enough for ext4's journal.
 const BYTES: u64 = 48 << 20;
 /// `FS_IOC_SHUTDOWN` with `NOLOGFLUSH`: from then on nothing reaches the disk, not even what waits
 /// in the journal. Rust has no ioctl without `unsafe`, so a child does it.
 const CUT: &str = "
-import fcntl, os, struct, sys
+import fcntl, os, struct, sys, time
 folder = os.open(sys.argv[1], os.O_RDONLY)
 print('ready', flush=True)
 sys.stdin.readline()
+began = time.monotonic_ns()
 fcntl.ioctl(folder, 0x8004587d, struct.pack('I', 2))
+print(began, time.monotonic_ns(), flush=True)
 ";
 
 /// A disk, mounted.
@@ -28,7 +30,18 @@ pub struct Disk {
 }
 
 /// Someone with a hand on the plug.
-pub struct Plug(Child);
+pub struct Plug {
+    child: Child,
+    said: BufReader<ChildStdout>,
+}
+
+/// When the power was cut, in nanoseconds of the monotonic clock. Before it began all was well;
+/// amid it some writes get through and some do not; from its end on nothing does.
+#[derive(Debug, Clone, Copy)]
+pub struct Cut {
+    pub began_ns: u64,
+    pub ended_ns: u64,
+}
 
 impl Disk {
     /// A fresh one, or why there cannot be one here.
@@ -75,10 +88,10 @@ impl Disk {
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|error| format!("python3: {error}"))?;
+        let mut said = BufReader::new(child.stdout.take().ok_or("python3 has no output")?);
         let mut line = String::new();
-        let said = child.stdout.take().map(|out| BufReader::new(out).read_line(&mut line));
-        match (said, line.trim()) {
-            (Some(Ok(_)), "ready") => Ok(Plug(child)),
+        match (said.read_line(&mut line), line.trim()) {
+            (Ok(_), "ready") => Ok(Plug { child, said }),
             (_, line) => Err(format!("python3 cannot cut the power: {line:?}")),
         }
     }
@@ -93,20 +106,24 @@ impl Drop for Disk {
 
 impl Plug {
     /// Cuts the power.
-    pub fn pull(mut self) -> Result<(), String> {
-        let told = self.0.stdin.take().map(|mut stdin| stdin.write_all(b"now\n"));
-        let status = self.0.wait().map_err(|error| error.to_string())?;
-        match (told, status.success()) {
-            (Some(Ok(())), true) => Ok(()),
-            (_, _) => Err(format!("the power was not cut: {status}")),
+    pub fn pull(mut self) -> Result<Cut, String> {
+        let told = self.child.stdin.take().map(|mut stdin| stdin.write_all(b"now\n"));
+        let mut line = String::new();
+        let said = self.said.read_line(&mut line);
+        let status = self.child.wait().map_err(|error| error.to_string())?;
+        let times = line.trim().split_once(' ');
+        let times = times.and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
+        match (told, said, times) {
+            (Some(Ok(())), Ok(_), Some((began_ns, ended_ns))) => Ok(Cut { began_ns, ended_ns }),
+            (_, _, _) => Err(format!("the power was not cut: {status}")),
         }
     }
 
     /// Leaves it in.
-    fn leave(mut self) {
+    pub fn leave(mut self) {
         // It is only needed for its answer.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
