@@ -114,7 +114,8 @@ fn run(folder: &Path, fault: Fault) -> Result<Seen, String> {
     let inject =
         format!("inject={calls}:error={error}:when={from}{}", if lasts { "+" } else { "" });
     let mut child = Command::new("strace")
-        .args(["-D", "-f", "-qq", "-e", &format!("trace={calls}"), "-e", &inject, "-o"])
+        // `-I2`: with an output file strace blocks the signal that takes it away.
+        .args(["-D", "-f", "-qq", "-I2", "-e", &format!("trace={calls}"), "-e", &inject, "-o"])
         .arg(&log)
         .arg(std::env::current_exe().expect("this program"))
         .args(["--exact", "kth::child_whose_kth_call_fails", "--nocapture"])
