@@ -17,7 +17,7 @@
 pub const VARIABLE: &str = "ROLLWAY_CRASH_AT";
 
 /// All places, sorted. A name begins with what dies there: the control plane (`driver`, `engine`,
-/// `store`), the proxy or a shim.
+/// `files`, `store`, `traffic`), the proxy or a shim.
 pub const ALL: &[&str] = &[
     "driver.alone.ended",
     "driver.start.before_spawn",
@@ -39,6 +39,8 @@ pub const ALL: &[&str] = &[
     "engine.route.before",
     "engine.start.after",
     "engine.start.before",
+    "files.replace.renamed",
+    "files.replace.written",
     "proxy.apply.before",
     "proxy.apply.saved",
     "proxy.apply.switched",
@@ -59,9 +61,15 @@ pub const ALL: &[&str] = &[
     "store.commit.after",
     "store.commit.before_begin",
     "store.commit.before_commit",
+    "store.create.filled",
+    "store.create.renamed",
     "store.epoch.after",
     "store.epoch.before",
     "store.epoch.committed",
+    "store.keep.copied",
+    "store.keep.placed",
+    "traffic.proxy.before",
+    "traffic.proxy.spawned",
 ];
 
 /// A place that is passed.

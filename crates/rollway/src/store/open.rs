@@ -15,8 +15,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, R
 use super::place::{self, FILE_MODE, Identity};
 use super::script::{Cell, Script};
 use super::{schema, seal};
+use crate::crash;
 use crate::failure::{Failure, FailureKind};
-use crate::files::{folder_of, sync_folder, temporary_beside};
+use crate::files::{folder_of, remove_leftovers, sync_folder, temporary_beside};
 
 /// How long a statement waits for another process (someone's `sqlite3` shell) to let go.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
@@ -204,10 +205,10 @@ fn exists(path: &Path) -> Result<bool, Failure> {
 /// Makes the database under another name and renames it when it is whole, so that half of one is
 /// never found under its own name.
 async fn create(database: &Path) -> Result<(), Failure> {
+    remove_leftovers(database);
     let temporary = temporary_beside(database);
     let made = match fill(&temporary).await {
-        Ok(()) => fs::rename(&temporary, database)
-            .and_then(|()| sync_folder(folder_of(database)))
+        Ok(()) => put_in_place(&temporary, database)
             .map_err(|error| Box::new(error) as Box<dyn std::error::Error + Send + Sync>),
         Err(error) => Err(error),
     };
@@ -217,6 +218,13 @@ async fn create(database: &Path) -> Result<(), Failure> {
         let doing = format!("could not create {}", database.display());
         Failure::because(FailureKind::NotDone, doing, error)
     })
+}
+
+fn put_in_place(temporary: &Path, database: &Path) -> io::Result<()> {
+    crash::point("store.create.filled");
+    fs::rename(temporary, database)?;
+    crash::point("store.create.renamed");
+    sync_folder(folder_of(database))
 }
 
 async fn fill(path: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::failure::{Failure, FailureKind};
-use crate::files::{atomic_write, create_folder};
+use crate::files::{atomic_write, create_folder, remove_leftovers};
 use crate::os::proc;
 
 /// The state folder is for its owner alone: it holds sockets, secrets' versions and history.
@@ -178,7 +178,9 @@ impl Identity {
     /// Replaces the file beside the database.
     pub(super) fn write(&self, state_dir: &Path) -> Result<(), Failure> {
         let text = format!("instance {}\nepoch {}\n", self.instance, self.epoch);
-        atomic_write(&state_dir.join(IDENTITY), text.as_bytes(), FILE_MODE)
+        let path = state_dir.join(IDENTITY);
+        remove_leftovers(&path);
+        atomic_write(&path, text.as_bytes(), FILE_MODE)
     }
 
     fn parse(text: &str) -> Option<Self> {

@@ -54,12 +54,37 @@ pub struct Ran {
 }
 
 impl Bench {
-    /// A world in which a first version serves.
-    pub async fn new() -> Self {
+    /// A world in which there is nothing.
+    fn empty() -> Self {
         let world = World::without_control_plane();
         let arm = Arm::new(world.root());
         let (serving, before) = (String::new(), String::new());
-        let mut bench = Self { world, arm, acknowledged: Vec::new(), versions: 0, serving, before };
+        Self { world, arm, acknowledged: Vec::new(), versions: 0, serving, before }
+    }
+
+    /// Runs a cell of a world in which there is nothing yet; panics with what did not hold.
+    pub async fn run_first(cell: &Cell) -> Ran {
+        let mut bench = Self::empty();
+        let before = check::Before::look(&bench.world);
+        bench.arm.set(cell.point, 1);
+        bench.start_control_plane().await;
+        bench.settle_on_a_new_version(&cell.strategy.shop()).await;
+        bench.arm.disarm();
+        let passed = bench.arm.passed(cell.point);
+        let ran = Ran { reached: bench.arm.fired(), passed, ..Ran::default() };
+        let (number, version) = bench.acknowledged[0].clone();
+        let expected = Expected { number, version, instead: None, up: true };
+        check::starts(&bench.world, &before, cell, &expected);
+        check::history(&bench.world, &bench.acknowledged).await;
+        let load = bench.world.load(RATE);
+        bench.world.none_lost(load).await;
+        bench.world.ends_in_order().await;
+        ran
+    }
+
+    /// A world in which a first version serves.
+    pub async fn new() -> Self {
+        let mut bench = Self::empty();
         bench.start_control_plane().await;
         bench.settle_on_a_new_version(&Strategy::Rolling.shop()).await;
         bench
@@ -103,6 +128,10 @@ impl Bench {
 
     /// Asks until it is acknowledged; the key makes the same request the same deployment.
     async fn deploy(&mut self, shop: &Shop, version: &str) -> u64 {
+        // Each version has a file of its own, which is kept.
+        fs::write(self.world.root().join("build"), version).unwrap();
+        let run = format!("{}, artifact: {{path: build}}", shop.run);
+        let shop = &Shop { run, ..shop.clone() };
         let args = DeployArgs {
             idempotency_key: Some(format!("the one of {version}")),
             ..self.world.deploy_args(shop, version)

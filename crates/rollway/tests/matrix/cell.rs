@@ -33,6 +33,8 @@ pub enum Prelude {
     HeldStore,
     /// A shim has been killed before.
     LostShim,
+    /// There is nothing yet: no store, no proxy, no service.
+    Fresh,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -90,6 +92,9 @@ impl Cell {
         match self.point {
             "engine.adopt.after" | "engine.adopt.before" => Prelude::Killed,
             point if point.starts_with("store.epoch.") => Prelude::Killed,
+            point if point.starts_with("files.replace.") => Prelude::Killed,
+            point if point.starts_with("store.create.") => Prelude::Fresh,
+            point if point.starts_with("traffic.proxy.") => Prelude::Fresh,
             "engine.journal.retry" => Prelude::HeldStore,
             "driver.alone.ended" => Prelude::LostShim,
             _ => Prelude::Nothing,
@@ -114,14 +119,18 @@ impl fmt::Display for Cell {
     }
 }
 
-/// All cells. Only `Down` ends a service, and so reaches what is about that.
+/// All cells. Only `Down` ends a service, and so reaches what is about that; only a first
+/// deployment meets a world in which nothing is there.
 pub fn all() -> Vec<Cell> {
     let mut cells = Vec::new();
     for point in rollway::crash::ALL {
-        let ends = point.starts_with("proxy.remove.");
-        let operations: &[Operation] = match ends {
-            true => &[Operation::Down],
-            false => &[Operation::Deploy, Operation::Rollback, Operation::Abort],
+        let any = Cell { point, strategy: Strategy::Rolling, operation: Operation::Deploy, nth: 1 };
+        let operations: &[Operation] = if point.starts_with("proxy.remove.") {
+            &[Operation::Down]
+        } else if any.prelude() == Prelude::Fresh {
+            &[Operation::Deploy]
+        } else {
+            &[Operation::Deploy, Operation::Rollback, Operation::Abort]
         };
         for strategy in Strategy::ALL {
             for operation in operations {

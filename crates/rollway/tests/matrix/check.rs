@@ -89,7 +89,21 @@ pub async fn unrest(world: &World, expected: &Expected) -> Option<String> {
     if distinct.len() != shims.len() || !distinct.is_subset(&folders) {
         return Some(format!("these shims run: {shims:?} over {folders:?}"));
     }
-    world.proxy_pid().await.is_none().then(|| "no proxy answers".to_owned())
+    let proxies: Vec<_> = world.processes();
+    let proxies: Vec<_> = proxies.iter().filter(|one| one.command.contains(" proxy ")).collect();
+    if proxies.len() != 1 || world.proxy_pid().await != Some(proxies[0].pid) {
+        return Some(format!("these proxies run, and not one answers: {proxies:?}"));
+    }
+    let temporary = temporary(world);
+    (!temporary.is_empty()).then(|| format!("these files were left: {temporary:?}"))
+}
+
+/// The temporary files in the state folder. Beside kept files a copy that was cut short stays for
+/// an hour.
+fn temporary(world: &World) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(world.state()) else { return Vec::new() };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter(|name| name.contains(".tmp") || name.ends_with(".new")).collect()
 }
 
 /// The names of the instances that have a folder.

@@ -1,5 +1,6 @@
 //! The cells, run one after another; a panic in one is a violation, and the next gets a new world.
 
+use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 
 use crate::bench::{Bench, Ran};
-use crate::cell::{self, Cell};
+use crate::cell::{self, Cell, Prelude};
 
 /// An ordinary run is a sample of this length.
 const SAMPLE: Duration = Duration::from_secs(20);
@@ -37,28 +38,40 @@ async fn run_some(cells: &Mutex<VecDeque<Cell>>, results: &Mutex<Vec<Result>>, u
     let mut bench = None;
     while Instant::now() < until {
         let Some(cell) = next() else { break };
+        if cell.prelude() == Prelude::Fresh {
+            let outcome = AssertUnwindSafe(Bench::run_first(&cell)).catch_unwind().await;
+            note(results, cell, outcome.map_err(|panic| text_of(&*panic)));
+            continue;
+        }
         let mut current = match bench.take() {
             Some(bench) => bench,
             None => Bench::new().await,
         };
         let outcome = AssertUnwindSafe(run_one(&mut current, cell)).catch_unwind().await;
         let ran = outcome.map_err(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
             let log = current.world.log();
             let tail = log.char_indices().rev().nth(6000).map_or(0, |(at, _)| at);
-            format!("{}\n---- its log ----\n{}", text.unwrap_or_default(), &log[tail..])
+            format!("{}\n---- its log ----\n{}", text_of(&*panic), &log[tail..])
         });
         if ran.is_ok() {
             bench = Some(current);
         }
-        say(&cell, &ran);
-        let result = Result { cell, ran };
-        results.lock().unwrap_or_else(PoisonError::into_inner).push(result);
+        note(results, cell, ran);
     }
     if let Some(bench) = bench {
         bench.world.ends_in_order().await;
     }
+}
+
+/// What a panic said.
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+}
+
+fn note(results: &Mutex<Vec<Result>>, cell: Cell, ran: std::result::Result<Ran, String>) {
+    say(&cell, &ran);
+    results.lock().unwrap_or_else(PoisonError::into_inner).push(Result { cell, ran });
 }
 
 /// Runs a cell; if the place is passed less often than it wants, once more for the first passing.
@@ -124,6 +137,10 @@ fn print(results: &[Result]) -> Vec<&'static str> {
     }
     let sum = |of: fn(&(u32, u32, u32)) -> u32| rows.values().map(of).sum::<u32>();
     let reached = rows.values().filter(|row| row.1 > 0).count();
+    let not_on_the_way = sum(|row| row.0 - row.1 - row.2);
+    if slow() {
+        eprintln!("{not_on_the_way} cells whose place is not on the way of their operation");
+    }
     eprintln!(
         "{reached} of {} places reached; {} cells, {} deaths, {} violations; {} requests",
         rows.len(),
@@ -133,7 +150,8 @@ fn print(results: &[Result]) -> Vec<&'static str> {
         total.requests
     );
     eprintln!(
-        "of a proxy that died: {} requests in hand, {} until the next one was there (at most {} ms)",
+        "of a proxy that died: {} requests in hand, {} until the next one was there \
+         (at most {} ms)",
         total.in_hand, total.away, total.away_ms
     );
     rows.iter().filter(|(_, row)| row.1 + row.2 == 0).map(|(point, _)| *point).collect()

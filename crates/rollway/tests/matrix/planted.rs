@@ -47,6 +47,10 @@ async fn what_must_not_be_is_seen() {
     fs::create_dir(&folder).unwrap();
     assert!(unrest().await.starts_with("these folders"), "an orphan's folder is not seen");
     fs::remove_dir(folder).unwrap();
+    let left = world.state().join(".instance-id.1-0.tmp");
+    fs::write(&left, "").unwrap();
+    assert!(unrest().await.starts_with("these files"), "a file that was left is not seen");
+    fs::remove_file(left).unwrap();
     assert_eq!(unrest().await, "");
     let other = Expected { version: "v2".into(), ..expected.clone() };
     assert!(check::unrest(world, &other).await.is_some(), "the wrong version is not seen");
