@@ -12,7 +12,7 @@ use crate::bench::{Bench, Ran};
 use crate::cell::{self, Cell, Prelude};
 
 /// An ordinary run is a sample of this length.
-const SAMPLE: Duration = Duration::from_secs(20);
+const SAMPLE: Duration = Duration::from_secs(12);
 /// All cells are run in so many worlds at once.
 const WORLDS: usize = 2;
 
