@@ -18,6 +18,7 @@ use super::state::{State, Unsynced};
 use super::table::{ServiceTable, listen_address};
 use super::tls::{Certificates, Entry};
 use super::worker::{Command, Worker};
+use crate::crash;
 use crate::failure::{Failure, FailureKind};
 
 /// What came of a change.
@@ -71,6 +72,8 @@ pub struct Control {
 #[derive(Default)]
 struct Changes {
     state: State,
+    /// The last one, before it is on its way to the disk.
+    unsynced: Option<Unsynced>,
     /// The last one on its way to the disk.
     syncing: Option<JoinHandle<std::io::Result<()>>>,
 }
@@ -78,20 +81,24 @@ struct Changes {
 impl Changes {
     /// Makes `next` what holds after any end of this process. The disk follows when it is told to:
     /// a switch does not wait for it, but the next change does.
-    async fn save(&mut self, next: State, folder: &Path) -> Result<Unsynced, Failure> {
+    async fn save(&mut self, next: State, folder: &Path) -> Result<(), Failure> {
         let doing = "could not make the last table durable";
+        // There is one where whoever asked for the last change went away amid it.
+        self.sync();
         if let Some(syncing) = self.syncing.take() {
             let synced = syncing.await.map_err(std::io::Error::other).flatten();
             synced.map_err(|error| Failure::because(FailureKind::NotDone, doing, error))?;
         }
-        let unsynced = next.save(folder)?;
+        self.unsynced = Some(next.save(folder)?);
         self.state = next;
-        Ok(unsynced)
+        Ok(())
     }
 
     /// Lets the disk follow.
-    fn sync(&mut self, unsynced: Unsynced) {
-        self.syncing = Some(tokio::task::spawn_blocking(move || unsynced.sync()));
+    fn sync(&mut self) {
+        if let Some(unsynced) = self.unsynced.take() {
+            self.syncing = Some(tokio::task::spawn_blocking(move || unsynced.sync()));
+        }
     }
 }
 
@@ -207,11 +214,15 @@ impl Control {
             return Err(Refused::Problems(problems));
         }
         let fresh = self.open_missing(&next).map_err(Refused::Unusable)?;
-        let unsynced = changes.save(next, &self.folder).await.map_err(Refused::NotSaved)?;
+        crash::point("proxy.apply.before");
+        changes.save(next, &self.folder).await.map_err(Refused::NotSaved)?;
+        crash::point("proxy.apply.saved");
         let service = self.service_or_new(&table.service);
         service.apply(table, false);
+        crash::point("proxy.apply.switched");
         self.relisten(&changes.state, fresh).await;
-        changes.sync(unsynced);
+        crash::point("proxy.apply.used");
+        changes.sync();
         Ok(outcome)
     }
 
@@ -231,12 +242,14 @@ impl Control {
         }
         let mut next = current.clone();
         next.delete(name, generation);
-        let unsynced = changes.save(next, &self.folder).await.map_err(Refused::NotSaved)?;
+        changes.save(next, &self.folder).await.map_err(Refused::NotSaved)?;
+        crash::point("proxy.remove.saved");
         if let Some(service) = self.service(name) {
             service.remove();
         }
         self.relisten(&changes.state, Vec::new()).await;
-        changes.sync(unsynced);
+        crash::point("proxy.remove.used");
+        changes.sync();
         Ok(Outcome::Removed)
     }
 

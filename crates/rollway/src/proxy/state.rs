@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::table::ServiceTable;
+use crate::crash;
 use crate::failure::{Failure, FailureKind};
 
 /// Version of the file's format.
@@ -141,11 +142,13 @@ impl Unsynced {
     /// Waits until the disk has it, and gives the one before its lasting name.
     pub fn sync(&self) -> std::io::Result<()> {
         self.file.sync_all()?;
+        crash::point("proxy.state.synced");
         match std::fs::rename(self.folder.join(EXCHANGED), self.folder.join(PREVIOUS)) {
             // The first table has none before it.
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
+        crash::point("proxy.state.kept");
         File::open(&self.folder)?.sync_all()
     }
 }
@@ -159,6 +162,7 @@ fn replace(folder: &Path, content: &[u8]) -> std::io::Result<File> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&new)?;
     file.write_all(content)?;
+    crash::point("proxy.state.written");
     match rustix::fs::renameat_with(CWD, &new, CWD, &current, RenameFlags::EXCHANGE) {
         Ok(()) => {}
         Err(rustix::io::Errno::NOENT) => std::fs::rename(&new, &current)?,
@@ -171,6 +175,7 @@ fn replace(folder: &Path, content: &[u8]) -> std::io::Result<File> {
         }
         Err(error) => return Err(error.into()),
     }
+    crash::point("proxy.state.renamed");
     Ok(file)
 }
 

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::{Mutex, watch};
 
+use crate::crash;
 use crate::failure::{Failure, FailureKind};
 use crate::proxy::table::ServiceTable;
 use crate::unix_http;
@@ -85,6 +86,7 @@ impl EmbeddedProxy {
             .append(true)
             .open(self.state_dir.join("proxy.log"))
             .map_err(not_done)?;
+        crash::point("traffic.proxy.before");
         let mut child = tokio::process::Command::new(&self.program)
             .arg("proxy")
             .arg("--detached")
@@ -96,6 +98,7 @@ impl EmbeddedProxy {
             .kill_on_drop(false)
             .spawn()
             .map_err(not_done)?;
+        crash::point("traffic.proxy.spawned");
         let answers = async {
             while self.health().await.is_none() {
                 tokio::time::sleep(LOOK).await;
