@@ -7,6 +7,7 @@ pub mod engine;
 pub mod failure;
 pub mod files;
 pub mod load;
+pub mod metrics;
 pub mod os;
 pub mod probe;
 pub mod proxy;

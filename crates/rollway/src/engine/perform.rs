@@ -49,6 +49,7 @@ impl Actor {
                         task.abort();
                     }
                 }
+                Effect::Sample(ask) => self.sample(ask),
                 Effect::Answer(ticket, unfenced) => {
                     // The caller may have gone.
                     let _ = self.answers.remove(&ticket).map(|answer| answer.send(unfenced));
