@@ -102,7 +102,10 @@ impl World {
             | What::Approved { .. }
             | What::Paused { .. }
             | What::Resumed { .. }
-            | What::HookEnded { .. } => {}
+            | What::HookEnded { .. }
+            | What::AnalysisBegan { .. }
+            | What::AnalysisSample { .. }
+            | What::AnalysisVerdict { .. } => {}
         }
         if deployment.is_some() && deployment != was && deployment != is {
             self.wrong(

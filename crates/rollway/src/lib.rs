@@ -8,6 +8,7 @@ pub mod engine;
 pub mod failure;
 pub mod files;
 pub mod load;
+pub mod metrics;
 pub mod os;
 pub mod probe;
 pub mod proxy;

@@ -50,6 +50,7 @@ impl Actor {
                         task.abort();
                     }
                 }
+                Effect::Sample(ask) => self.sample(ask),
                 Effect::Answer(ticket, unfenced) => {
                     crash::point("engine.answer.before");
                     // The caller may have gone.

@@ -212,6 +212,16 @@ impl EmbeddedProxy {
         Ok(cut_in(&answer))
     }
 
+    /// What the proxy has counted of a service.
+    pub async fn counts(&self, service: &ServiceName) -> Result<Value, Failure> {
+        let path = format!("/v1/metrics?service={service}");
+        let (status, body) = self.ask(Method::GET, &path, Vec::new()).await?;
+        let doing = format!("could not read the counters of {service}");
+        refuse(status, &body, &doing)?;
+        let report = serde_json::from_slice(&body);
+        report.map_err(|why| Failure::because(FailureKind::NotDone, doing, why))
+    }
+
     /// What the proxy does for a service now.
     pub async fn table(&self, service: &ServiceName) -> Option<ServiceTable> {
         let path = format!("/v1/services/{service}");
