@@ -187,13 +187,17 @@ fn under_way(
             if ours.state.is_terminal() {
                 return Some(settled((revision, content), ours, terms));
             }
+            let is_paused = ours.state == DeploymentState::Paused;
+            // Whoever paused it, holds the service or suspended the source decides first.
+            let is_ours = !is_paused && record.held.is_none() && terms.stopped.is_none();
             let newer = wish.filter(|wish| wish.content != *content && !ours.is_undone);
-            let reason = format!("{} is being deployed", revision.short());
-            let step = match newer {
-                Some(wish) if ours.state == DeploymentState::Paused || terms.stopped.is_none() => {
-                    Step::Abort(*deployment, wish.revision.clone())
-                }
-                Some(_) | None => Step::Watch(*deployment),
+            let reason = match is_paused {
+                true => format!("deployment {deployment} is paused; resume or abort it"),
+                false => format!("{} is being deployed", revision.short()),
+            };
+            let step = match newer.filter(|_| is_ours) {
+                Some(wish) => Step::Abort(*deployment, wish.revision.clone()),
+                None => Step::Watch(*deployment),
             };
             Some(say(step, Sync::OutOfSync, reason))
         }

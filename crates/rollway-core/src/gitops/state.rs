@@ -193,7 +193,8 @@ impl Operation {
                 format!("WaitingRetry after {tries} tries: {why}")
             }
             Self::Succeeded { revision, .. } => format!("Succeeded {}", revision.short()),
-            Self::Failed { revision, why, .. } => format!("Failed {}: {why}", revision.short()),
+            // Why is what the service is held for.
+            Self::Failed { revision, .. } => format!("Failed {}", revision.short()),
             Self::Superseded { revision, by } => {
                 format!("Superseded {} by {}", revision.short(), by.short())
             }

@@ -1,4 +1,5 @@
 //! What is accepted, what is decided, and what never happens whatever is seen.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use proptest::prelude::*;
 
@@ -376,6 +377,34 @@ fn a_rollback_by_hand_is_held_and_drift_is_told() {
 }
 
 #[test]
+fn t25_a_clock_that_jumps_makes_no_wait_longer_and_drops_no_hold() {
+    let (mut record, seen) = settled();
+    let decide = |record: &ServiceRecord, now_ms| {
+        decide(Some(&wish("b")), record, &seen, &Terms { now_ms, ..terms() }, None)
+    };
+    record.operation = Some(Operation::WaitingRetry {
+        revision: oid("b"),
+        content: "b".into(),
+        until_ms: 1_000_000_000,
+        tries: 1,
+        why: "x".into(),
+    });
+    assert_eq!(decide(&record, 1000).step, Step::WaitUntil(1000 + 600_000));
+    assert_eq!(decide(&record, 2_000_000_000).step, Step::Deploy("gitops-b-2".into()));
+    record.held = Some(Held {
+        revision: Some(oid("b")),
+        content: Some("b".into()),
+        reason: "bad".into(),
+        by: "gitops x".into(),
+        since_ms: 500,
+        until_ms: None,
+    });
+    for now_ms in [0, 1000, 2_000_000_000, i64::MAX] {
+        assert_eq!(decide(&record, now_ms).sync, Sync::Held, "{now_ms}");
+    }
+}
+
+#[test]
 fn waits_grow_to_a_limit() {
     let waits: Vec<i64> = [1, 2, 3, 8, 9, 200].map(backoff_ms).into();
     assert_eq!(waits, [5_000, 10_000, 20_000, 600_000, 600_000, 600_000]);
@@ -441,7 +470,8 @@ proptest! {
         held in any_held(),
         seen in any_seen(),
         letter in prop::option::of(prop::sample::select(vec!["a", "b", "c"])),
-        (now_ms, stopped, self_heal, blocked) in (0..4000i64, any::<bool>(), any::<bool>(), any::<bool>()),
+        now_ms in 0..4000i64,
+        (stopped, self_heal, blocked) in any::<(bool, bool, bool)>(),
     ) {
         let (mut record, _) = settled();
         (record.operation, record.held) = (operation, held);
@@ -469,6 +499,9 @@ proptest! {
         }
         if let Step::Abort(number, by) = &decision.step {
             prop_assert_eq!(*number, 2);
+            prop_assert!(record.held.is_none() && terms.stopped.is_none());
+            let is_paused = |one: &SeenDeployment| one.state == DeploymentState::Paused;
+            prop_assert!(!seen.ours.as_ref().is_some_and(is_paused));
             prop_assert_eq!(by, &wish.expect("only something newer aborts").revision);
         }
     }
