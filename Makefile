@@ -19,7 +19,7 @@ SEED ?= 0
 SECONDS ?= 60
 FUZZ ?=
 
-.PHONY: help demo demo-gitops test test-long check conformance fuzz prove fmt bench simulate replay clean
+.PHONY: help bench-gitops demo demo-gitops test test-long check conformance fuzz prove fmt bench simulate replay clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,11 @@ bench: ## measure, beside nginx and HAProxy; BENCH=switch runs one part
 	cargo build --locked --release --package rollway --package shop --package rollway-bench
 	@for part in $(BENCH); do \
 	    echo "== $$part"; $(TARGET)/release/rollway-bench "$$part"; done
+
+bench-gitops: ## measure what following 1,000 services costs
+	@scripts/need cargo cc git
+	cargo build --locked --release --package rollway
+	@scripts/bench-gitops $(TARGET)/release/rollway
 
 simulate: ## the engine in SEEDS simulated worlds with faults; fails if an invariant does
 	@scripts/need cargo cc

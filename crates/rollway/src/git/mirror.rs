@@ -25,6 +25,10 @@ const LOCAL_WAIT_MAX: Duration = Duration::from_secs(60);
 const REFS_BYTES_MAX: usize = 1 << 20;
 /// A list of files is read up to here.
 const LIST_BYTES_MAX: usize = 64 << 20;
+/// So many loose objects are packed together.
+const LOOSE_MAX: usize = 6_000;
+/// So many files of packs are; a pack has two or three.
+const PACK_FILES_MAX: usize = 150;
 /// Where the ref is kept, whatever its name there.
 const KEPT: &str = "refs/sync/followed";
 /// Folders are for their owner alone.
@@ -225,6 +229,23 @@ impl Mirror {
         }
     }
 
+    /// Packs what has come together, and drops what nothing refers to any more, where there is
+    /// much of it. Only whoever fetches may call it.
+    pub async fn tidy(&self) -> Result<(), Trouble> {
+        let objects = self.folder.join("objects");
+        // As `git gc --auto` guesses it: names are digests, and so evenly spread.
+        let loose = count(&objects.join("17")) * 256;
+        if loose < LOOSE_MAX && count(&objects.join("pack")) < PACK_FILES_MAX {
+            return Ok(());
+        }
+        let call = Call { longest: FETCH_WAIT_MAX, ..self.here(&["gc", "-q", "--prune=now"]) };
+        let said = ran("could not tidy the copy", &call).await?;
+        match said.code {
+            Some(0) => Ok(()),
+            Some(_) | None => Err(Trouble::told("could not tidy the copy", &said)),
+        }
+    }
+
     /// How `new` stands to `old`.
     pub async fn relation(&self, old: &Oid, new: &Oid) -> Result<Relation, Trouble> {
         let (old, new) = (old.as_str(), new.as_str());
@@ -412,6 +433,10 @@ fn is_damage(complaint: &str) -> bool {
         "packfile ",
     ];
     signs.iter().any(|sign| complaint.contains(sign))
+}
+
+fn count(folder: &Path) -> usize {
+    fs::read_dir(folder).map_or(0, Iterator::count)
 }
 
 fn is_empty(folder: &Path) -> bool {

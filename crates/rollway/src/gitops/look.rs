@@ -128,6 +128,9 @@ async fn once(mirror: &Mirror, before: &Before) -> Result<Looked, Trouble> {
         true => None,
         false => Some(read(mirror, before, &revision, &tree).await?),
     };
+    if let Err(trouble) = mirror.tidy().await {
+        tracing::warn!("source {}: {}", config.name, trouble.message);
+    }
     Ok(Looked::New(Box::new(New { tip, revision, tree, signer, is_rewritten, wishes })))
 }
 

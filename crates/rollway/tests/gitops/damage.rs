@@ -76,6 +76,41 @@ fn t10_locks_that_were_left_are_nobodys() {
     assert!(!mirror.join("refs/sync/followed.lock").exists());
 }
 
+#[test]
+fn a_copy_does_not_grow_for_ever() {
+    let (world, repo) = begun();
+    let mirror = world.mirror();
+    let folder = world.root().join("blobs");
+    fs::create_dir(&folder).unwrap();
+    let paths: String = (0..7_500)
+        .map(|at| {
+            let path = folder.join(at.to_string());
+            fs::write(&path, at.to_string()).unwrap();
+            format!("{}\n", path.display())
+        })
+        .collect();
+    fs::write(world.root().join("paths"), paths).unwrap();
+    let made = Command::new("git")
+        .arg("--git-dir")
+        .arg(&mirror)
+        .args(["hash-object", "-w", "--stdin-paths"])
+        .stdin(fs::File::open(world.root().join("paths")).unwrap())
+        .stdout(std::process::Stdio::null())
+        .status();
+    assert!(made.unwrap().success());
+    let loose = || fs::read_dir(mirror.join("objects/17")).map_or(0, Iterator::count);
+    assert!(loose() > 10, "{}", loose());
+    repo.service("web", "v1", "");
+    repo.push();
+    world.sync();
+    world.stands("web", "Synced", "v1 serves");
+    assert_eq!(loose(), 0, "what nothing refers to is dropped, and the rest packed");
+    repo.service("web", "v2", "");
+    repo.push();
+    world.sync();
+    world.stands("web", "Synced", "v2 serves");
+}
+
 /// The calls of git that run for this world.
 fn calls(world: &World) -> Vec<i32> {
     let mark = format!("ROLLWAY_MIRROR={}", world.state().display());

@@ -48,9 +48,31 @@ fn t05_t06_no_answer_of_a_host_stops_anything() {
     repo.push();
     world.sync();
     world.stands("web", "Synced", "v2 serves");
-    // Looking is one request for the ref, whatever else.
-    let looks = server.requests().iter().filter(|line| line.contains("info/refs")).count();
-    assert!(looks > 0);
+}
+
+#[test]
+fn t21_a_look_is_one_question_whatever_the_number_of_services() {
+    let world = World::new();
+    let repo = Repo::new(world.root());
+    for at in 0..20 {
+        repo.service(&format!("s{at}"), "v1", "");
+    }
+    repo.push();
+    let server = Server::new(world.root().to_owned());
+    let add = ["gitops", "add", "demo", &server.url(), "--interval", "1h"];
+    world.ask(&[&add[..], &["--drift-interval", "1s"]].concat());
+    for at in 0..20 {
+        world.stands(&format!("s{at}"), "Synced", "v1 serves");
+    }
+    let asked = || server.requests().iter().filter(|line| line.contains("info/refs")).count();
+    assert_eq!(asked(), 2, "one for the ref, one for the fetch: {:?}", server.requests());
+    world.sync();
+    assert_eq!(asked(), 3, "nothing is new: one question");
+    repo.service("s3", "v2", "");
+    repo.push();
+    world.sync();
+    world.stands("s3", "Synced", "v2 serves");
+    assert_eq!(asked(), 5);
 }
 
 #[test]
