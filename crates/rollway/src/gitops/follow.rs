@@ -82,7 +82,8 @@ pub(super) struct Follower {
     is_opened: bool,
     /// The look that is wanted after the one under way, and whether it is confirmed.
     look_again: Option<bool>,
-    last_look: Option<Instant>,
+    /// When a webhook last had it look.
+    last_wake: Option<Instant>,
     next_look: Instant,
     next_drift: Instant,
     next_window: Instant,
@@ -117,7 +118,7 @@ impl Follower {
             is_looking: false,
             is_opened: false,
             look_again: None,
-            last_look: None,
+            last_wake: None,
             next_look: now,
             next_drift: now,
             next_window: now,
@@ -243,13 +244,7 @@ impl Follower {
                 let _ = answer.send(self.remove());
                 return true;
             }
-            Ask::Wake => match (self.is_looking, self.last_look) {
-                (true, _) => self.look_again = Some(self.look_again.unwrap_or(false)),
-                (false, Some(last)) => {
-                    self.next_look = (last + LOOKS_APART_MIN).min(self.next_look);
-                }
-                (false, None) => {}
-            },
+            Ask::Wake => self.wake(),
             Ask::Looked(looked) => self.looked(*looked).await,
             Ask::Ended(service) => {
                 self.watched.remove(&service);
@@ -259,9 +254,26 @@ impl Follower {
         false
     }
 
+    /// Looks soon: at once after a while without webhooks, and once a second in a storm of them.
+    fn wake(&mut self) {
+        if self.is_looking {
+            // The look under way may have begun before what the webhook is about was there.
+            self.look_again = Some(self.look_again.unwrap_or(false));
+            return;
+        }
+        if self.record.reason == Reason::RateLimited {
+            return;
+        }
+        let now = Instant::now();
+        let at = self.last_wake.map_or(now, |last| (last + LOOKS_APART_MIN).max(now));
+        if at < self.next_look {
+            self.last_wake = Some(at);
+            self.next_look = at;
+        }
+    }
+
     fn begin_look(&mut self, confirm: bool) {
         self.is_looking = true;
-        self.last_look = Some(Instant::now());
         if confirm {
             for service in self.record.services.values_mut() {
                 if let Some(gone) = &mut service.gone {
@@ -343,8 +355,10 @@ impl Follower {
         for sync in std::mem::replace(&mut self.syncs, next) {
             let _ = sync.send(view.clone());
         }
-        if let Some(confirm) = again {
-            self.begin_look(confirm);
+        match again {
+            Some(confirm) if !self.syncs.is_empty() => self.begin_look(confirm),
+            Some(_) => self.wake(),
+            None => {}
         }
     }
 
