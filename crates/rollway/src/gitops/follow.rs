@@ -33,6 +33,10 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const WINDOW_LOOK: Duration = Duration::from_secs(15);
 /// Nothing to do: the loop still looks at its clocks this often.
 const REST_MAX: Duration = Duration::from_secs(60);
+/// A source with more services than this waits a little for more to have ended.
+const CROWD: usize = 50;
+/// So long.
+const CROWD_WAIT: Duration = Duration::from_millis(50);
 /// Folders that nothing refers to are cleared away beyond so many for each service.
 const TREES_PER_SERVICE_MAX: usize = 12;
 
@@ -144,6 +148,11 @@ impl Follower {
                     return;
                 }
                 next = asks.try_recv().ok();
+                if next.is_none() && self.dirty.len() > 1 && self.record.services.len() > CROWD {
+                    // Many ends come together: one round and one write for all that come soon.
+                    tokio::time::sleep(CROWD_WAIT).await;
+                    next = asks.try_recv().ok();
+                }
             }
         }
     }

@@ -35,24 +35,21 @@ impl Follower {
                 return;
             }
             let names = std::mem::take(&mut self.dirty);
-            let before = self.record.services.clone();
+            let mut is_changed = false;
             let (mut deploys, mut aborts) = (Vec::new(), Vec::new());
             for name in names {
                 match self.decide(&name).await {
                     Some(Step::Deploy(key)) => deploys.push((name, key)),
                     Some(Step::Abort(number, by)) => aborts.push((name, number, by)),
-                    Some(step) => self.note(&name, step),
+                    Some(step) => is_changed |= self.note(&name, step),
                     None => {
                         self.timers.insert(name, Instant::now() + AGAIN);
                     }
                 }
             }
-            if self.record.services != before
-                && let Err(failure) = self.save().await
-            {
+            if is_changed && let Err(failure) = self.save().await {
                 // What is not written down is not acted upon, and decided anew later.
                 tracing::error!("{}", failure.chain());
-                self.record.services = before;
                 self.next_try(deploys.into_iter().map(|(name, _)| name));
                 return;
             }
@@ -177,20 +174,23 @@ impl Follower {
         Ok(content)
     }
 
-    /// Takes a step that is only written down.
-    fn note(&mut self, name: &ServiceName, step: Step) {
+    /// Takes a step that is only written down; answers whether it is to be.
+    fn note(&mut self, name: &ServiceName, step: Step) -> bool {
         let one = self.record.services.entry(name.clone()).or_default();
         match step {
-            Step::Rest => return,
+            Step::Rest => return false,
             // Those are not only written down.
-            Step::Deploy(_) | Step::Abort(..) => return,
+            Step::Deploy(_) | Step::Abort(..) => return false,
             Step::WaitUntil(until_ms) => {
                 let wait = u64::try_from(until_ms.saturating_sub(now_ms())).unwrap_or(0);
                 let at = Instant::now() + Duration::from_millis(wait);
                 self.timers.insert(name.clone(), at);
-                return;
+                return false;
             }
-            Step::Watch(number) => return self.watch(name, number),
+            Step::Watch(number) => {
+                self.watch(name, number);
+                return false;
+            }
             Step::Adopt(applied, accounted) => {
                 let revision = applied.revision.clone();
                 one.operation = Some(Operation::Succeeded { revision, deployment: 0 });
@@ -214,6 +214,7 @@ impl Follower {
         self.dirty.insert(name.clone());
         let waiting = self.record.wishes.iter().filter(|(_, wish)| wish.after.contains(name));
         self.dirty.extend(waiting.map(|(name, _)| name.clone()));
+        true
     }
 
     /// Has the loop told when a deployment is over.
