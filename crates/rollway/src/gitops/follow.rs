@@ -12,12 +12,11 @@ use rollway_core::gitops::state::{
 };
 use rollway_core::ids::ServiceName;
 use rollway_core::problem::{Problem, unknown};
-use rollway_core::view::PlanView;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::look::{self, Before, Looked, New};
+use super::round::Diff;
 use super::{Owners, mirror_path, now_ms, record, remote, status_of, trees};
 use crate::engine::{Engine, Refusal};
 use crate::failure::Failure;
@@ -54,17 +53,6 @@ pub(super) enum Ask {
     Looked(Box<Looked>),
     /// A deployment is over.
     Ended(ServiceName),
-}
-
-/// What would be done to a service.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Diff {
-    /// The service and how it stands.
-    pub status: ServiceStatus,
-    /// The plan; nothing = nothing is to be done, or it cannot be planned.
-    pub plan: Option<PlanView>,
-    /// Why there is no plan.
-    pub refused: Option<String>,
 }
 
 /// The loop of one source.

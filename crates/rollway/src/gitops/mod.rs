@@ -28,8 +28,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use crate::engine::{Engine, Refusal};
 use crate::failure::{Failure, FailureKind};
 
-pub use follow::Diff;
 use follow::{Ask, Follower};
+pub use round::Diff;
 use webhook::Deliveries;
 pub use webhook::Hooked;
 

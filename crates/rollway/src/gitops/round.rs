@@ -8,10 +8,11 @@ use futures_util::StreamExt as _;
 use rollway_core::gitops::decide::{Seen, SeenDeployment, Step, Terms, backoff_ms, decide, health};
 use rollway_core::gitops::state::{Operation, ServiceHealth, ServiceStatus, Sync, Wish};
 use rollway_core::ids::{ReleaseNumber, ServiceName};
-use rollway_core::view::{DeployArgs, DeploymentView, VerbArgs};
+use rollway_core::view::{DeployArgs, DeploymentView, PlanView, VerbArgs};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::follow::{Ask, Diff, Follower};
+use super::follow::{Ask, Follower};
 use super::now_ms;
 use crate::engine::{EVENTS_WAIT_MAX, Refusal, Verb};
 use crate::failure::FailureKind;
@@ -26,6 +27,17 @@ const BLOCKED_LOOK: Duration = Duration::from_secs(1);
 const SEE_WAIT_MAX: Duration = Duration::from_secs(2);
 /// After an answer that did not come, the same is asked again this soon.
 const AGAIN: Duration = Duration::from_secs(5);
+
+/// What would be done to a service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Diff {
+    /// The service and how it stands.
+    pub status: ServiceStatus,
+    /// The plan; nothing = nothing is to be done, or it cannot be planned.
+    pub plan: Option<PlanView>,
+    /// Why there is no plan.
+    pub refused: Option<String>,
+}
 
 impl Follower {
     /// Does what is to be done for the services that are marked.
