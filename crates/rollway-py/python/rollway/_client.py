@@ -14,7 +14,6 @@ from typing import (
     List,
     Mapping,
     Optional,
-    Tuple,
     TypeVar,
     Union,
 )
@@ -32,6 +31,7 @@ from ._models import (
     Service,
 )
 from ._native import Failed
+from ._spec import actor, spec_text
 from ._transport import way
 
 T = TypeVar("T")
@@ -285,7 +285,7 @@ class Client:
         self.wait(begun.service, begun.number)
 
     def _verb(self, service: str, verb: str, args: Mapping[str, Any]) -> Answer:
-        body = {**args, "actor": _actor()}
+        body = {**args, "actor": actor()}
         return Answer._of(self._ask("POST", f"/v1/services/{_part(service)}/{verb}", body))
 
     def _ask(self, method: str, path: str, body: Optional[Mapping[str, Any]] = None) -> Any:
@@ -320,17 +320,9 @@ def _part(service: str) -> str:
     return quote(_check.text("service", service), safe="")
 
 
-def _actor() -> str:
-    for name in ("SUDO_USER", "USER", "LOGNAME"):
-        value = os.environ.get(name, "")
-        if 0 < len(value) <= 64:
-            return value
-    return f"user {os.getuid()}"
-
-
 def _deploy_args(spec: Spec, version: Optional[str], strategy: Optional[str]) -> Dict[str, Any]:
     """The body of a deployment or plan."""
-    text, form, file, folder = _spec_text(spec)
+    text, form, file, folder = spec_text(spec)
     if version is not None:
         _check.text("version", version)
     if strategy is not None:
@@ -343,28 +335,8 @@ def _deploy_args(spec: Spec, version: Optional[str], strategy: Optional[str]) ->
         "version": version,
         "strategy": strategy,
         "env": {},
-        "actor": _actor(),
+        "actor": actor(),
     }
-
-
-_FORMS = {".yaml": "yaml", ".yml": "yaml", ".toml": "toml", ".json": "json"}
-
-
-def _spec_text(spec: Any) -> Tuple[str, str, str, str]:
-    if isinstance(spec, Mapping):
-        try:
-            return json.dumps(spec), "json", "spec", os.getcwd()
-        except TypeError as error:
-            raise TypeError(f"spec: {error}") from None
-    path = os.path.abspath(_check.path("spec", spec))
-    form = _FORMS.get(os.path.splitext(path)[1])
-    if form is None:
-        raise ValueError(f"spec: {path!r} is no .yaml, .toml or .json file")
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read(), form, path, os.path.dirname(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"spec: could not read {path!r}: {error}") from error
 
 
 class AsyncClient:

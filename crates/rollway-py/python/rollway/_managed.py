@@ -6,12 +6,15 @@ import json
 import os
 import threading
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional
 
 from . import _check, _native
-from ._client import Client, _actor, _spec_text
 from ._errors import Error, Refused
-from ._models import Deployment
+from ._spec import actor, spec_text
+
+if TYPE_CHECKING:
+    from ._client import Client
+    from ._models import Deployment
 
 # Keys of a config that are about the manager; the others belong to a spec.
 _OWN = ("server", "services", "spec", "state_dir", "token")
@@ -66,7 +69,7 @@ class Settings:
     def _take_spec(self, spec: Any, name: str) -> None:
         if not isinstance(spec, Mapping):
             _check.path(name, spec)
-            _spec_text(spec)
+            spec_text(spec)
         service = spec.get("service") if isinstance(spec, Mapping) else _service_in(spec)
         if service is None:
             self.usual = spec
@@ -80,6 +83,8 @@ class Settings:
 
     def client(self) -> Client:
         """The client of the control plane that is meant."""
+        from ._client import Client
+
         with self._lock:
             if self._client is None:
                 self._client = Client(self.state_dir, server=self.server, token=self.token)
@@ -87,7 +92,7 @@ class Settings:
 
     def record(self, row: Mapping[str, Any]) -> None:
         """Keeps a deployment that was carried out here."""
-        kept = {**row, "actor": _actor()}
+        kept = {**row, "actor": actor()}
         _native.record(str(self.state_dir), json.dumps(kept, default=str))
 
     def history(self) -> List[Mapping[str, Any]]:
@@ -111,7 +116,7 @@ class Settings:
 
 def _service_in(path: Any) -> Optional[str]:
     """The service that a file names: the one line that is needed of it."""
-    text, form, _, _ = _spec_text(path)
+    text, form, _, _ = spec_text(path)
     if form == "json":
         found = json.loads(text).get("service")
         return None if found is None else str(found)
@@ -304,10 +309,13 @@ def _as_spec(strategy: Any, spec: Mapping[str, Any]) -> Dict[str, Any]:
     name = _name(strategy)
     if name == "canary":
         steps: List[Dict[str, Any]] = []
+        last = 0
         for stage in strategy.stages:
             weight = int(stage)
-            if not 0 < weight < 100:
+            # Full weight comes by itself after the last step.
+            if not last < weight < 100:
                 continue
+            last = weight
             steps.append({"weight": weight})
             if strategy.stage_duration > 0:
                 steps.append({"hold": _milliseconds(strategy.stage_duration)})

@@ -1,14 +1,45 @@
 """The native part, in Rust: `crates/rollway-py/src`."""
 
 from os import PathLike
-from typing import List, Optional, Tuple, Union
+from typing import List, Optional, Tuple, Union, final
+
+from typing_extensions import disjoint_base
 
 _Path = Union[str, PathLike[str]]
+
+__all__ = [
+    "Failed",
+    "Plane",
+    "__version__",
+    "batches",
+    "command_check",
+    "compare",
+    "decide",
+    "disk_figures",
+    "git_checkout",
+    "git_is_at",
+    "git_is_dirty",
+    "git_sync",
+    "git_version",
+    "holds",
+    "http_check",
+    "memory_figures",
+    "percent",
+    "provoke_panic",
+    "read_records",
+    "record",
+    "request_http",
+    "stage_targets",
+    "success_rate",
+    "tcp_check",
+]
 
 __version__: str
 
 class Failed(Exception): ...
 
+@final
+@disjoint_base
 class Plane:
     def __new__(cls, state_dir: _Path, program: _Path) -> Plane: ...
     @property

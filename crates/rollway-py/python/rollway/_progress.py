@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 from typing import Any, Callable, Iterator, Optional
 
 from ._models import Deployment
@@ -14,7 +15,7 @@ def bar(begun: Deployment, wanted: bool) -> Iterator[Optional[Callable[[Deployme
     make: Any = None
     if wanted:
         try:
-            from tqdm.auto import tqdm as make  # type: ignore[import-untyped,unused-ignore]
+            make = importlib.import_module("tqdm.auto").tqdm
         except ImportError:
             make = None
     if make is None:

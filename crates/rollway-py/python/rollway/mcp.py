@@ -6,9 +6,9 @@ the command line uses; ``ROLLWAY_STATE_DIR`` names another.
 
 from __future__ import annotations
 
-import inspect
-import json
-from typing import Any, Callable, Dict, List, Mapping, Optional
+import functools
+import importlib
+from typing import Any, Callable, Dict, List, Optional
 
 from ._client import Client
 from ._errors import Error
@@ -55,70 +55,36 @@ def tools(client: Client) -> Dict[str, Callable[..., Any]]:
     return {function.__name__: function for function in listed}
 
 
-_TYPES = {"str": "string", "int": "integer", "bool": "boolean"}
+def _told(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same tool, whose failures are an answer with the chain of reasons."""
+
+    @functools.wraps(function)
+    def tool(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except Error as error:
+            return {"error": str(error), "reasons": list(error.reasons)}
+
+    return tool
 
 
-def schema(function: Callable[..., Any]) -> Dict[str, Any]:
-    """The JSON Schema of a tool's parameters, from its signature."""
-    properties: Dict[str, Any] = {}
-    required: List[str] = []
-    for name, parameter in inspect.signature(function).parameters.items():
-        told = str(parameter.annotation)
-        optional = told.startswith("Optional[")
-        kind = _TYPES[told[len("Optional[") : -1] if optional else told]
-        properties[name] = {"type": [kind, "null"] if optional else kind}
-        if parameter.default is inspect.Parameter.empty:
-            required.append(name)
-        else:
-            properties[name]["default"] = parameter.default
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": required,
-        "additionalProperties": False,
-    }
-
-
-def call(known: Mapping[str, Callable[..., Any]], name: str, given: Mapping[str, Any]) -> str:
-    """Calls a tool; answers JSON, and an error as such."""
-    function = known.get(name)
-    if function is None:
-        raise ValueError(f"unknown tool {name!r}; known: {', '.join(sorted(known))}")
-    try:
-        return json.dumps(function(**given), default=str)
-    except Error as error:
-        return json.dumps({"error": str(error), "reasons": list(error.reasons)})
+def _server() -> Any:
+    """A server of the official package: its class has had two names."""
+    for module, name in (("mcp.server", "MCPServer"), ("mcp.server.fastmcp", "FastMCP")):
+        try:
+            return getattr(importlib.import_module(module), name)("rollway")
+        except (ImportError, AttributeError):
+            continue
+    raise SystemExit("error: this needs the mcp package: pip install 'rollway[mcp]'")
 
 
 def main() -> None:
     """Serves the tools on standard input and output until the other side hangs up."""
-    try:
-        import anyio
-        import mcp.types as types
-        from mcp.server.lowlevel import Server
-        from mcp.server.stdio import stdio_server
-    except ImportError:
-        raise SystemExit("error: this needs the mcp package: pip install 'rollway[mcp]'") from None
-    known = tools(Client())
-    server: Any = Server("rollway")
-
-    @server.list_tools()  # type: ignore[untyped-decorator,unused-ignore]
-    async def list_tools() -> Any:
-        return [
-            types.Tool(name=name, description=function.__doc__ or "", inputSchema=schema(function))
-            for name, function in known.items()
-        ]
-
-    @server.call_tool()  # type: ignore[untyped-decorator,unused-ignore]
-    async def call_tool(name: str, arguments: Dict[str, Any]) -> Any:
-        text = await anyio.to_thread.run_sync(lambda: call(known, name, arguments))
-        return [types.TextContent(type="text", text=text)]
-
-    async def serve() -> None:
-        async with stdio_server() as (reading, writing):
-            await server.run(reading, writing, server.create_initialization_options())
-
-    anyio.run(serve)
+    server = _server()
+    with Client() as client:
+        for function in tools(client).values():
+            server.add_tool(_told(function))
+        server.run("stdio")
 
 
 if __name__ == "__main__":

@@ -164,7 +164,9 @@ class DeploymentManager:
         managed = self._managed
         is_managed = managed is not None and managed.knows(service)
         if is_managed and managed is not None:
-            result = managed.run(kind, service, version, how, strategy is None, places)
+            result: DeploymentResult = managed.run(
+                kind, service, version, how, strategy is None, places
+            )
         else:
             self._warn_once(service)
             result = self._by_strategy(told, how, places, began)
