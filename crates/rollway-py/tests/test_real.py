@@ -167,7 +167,7 @@ def test_errors_have_their_chain_of_reasons(place: Place) -> None:
             client.deploy({"service": "shop", "run": {"comand": ["x"]}}, "v1")
         assert refused.value.problems[0].path
         with pytest.raises(rollway.DeploymentFailed) as failed:
-            client.deploy({"service": "shop", "run": {"command": ["/bin/false"]}}, "v1")
+            client.deploy(place.spec(run={"command": ["/bin/false"]}), "v1")
         assert len(failed.value.reasons) > 1
         assert failed.value.deployment.state in ("failed", "rolled_back")
         with pytest.raises(rollway.Refused):

@@ -3,8 +3,6 @@
 from os import PathLike
 from typing import List, Optional, Tuple, Union, final
 
-from typing_extensions import disjoint_base
-
 _Path = Union[str, PathLike[str]]
 
 __all__ = [
@@ -39,7 +37,6 @@ __version__: str
 class Failed(Exception): ...
 
 @final
-@disjoint_base
 class Plane:
     def __new__(cls, state_dir: _Path, program: _Path) -> Plane: ...
     @property
