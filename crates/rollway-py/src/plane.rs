@@ -253,17 +253,18 @@ async fn started(state_dir: &Path, hosted: &Hosted) -> Result<(), Failure> {
     }
 }
 
-/// Asks a control plane whose socket is somewhere else: folder and name of the socket.
+/// Asks a control plane whose socket is somewhere else: folder and name of the socket,
+/// and method and path.
 #[pyfunction]
 pub fn request_http<'py>(
     py: Python<'py>,
     place: (PathBuf, String),
-    method: &str,
-    path: String,
+    what: (String, String),
     body: Vec<u8>,
     timeout: f64,
 ) -> PyResult<(u16, Bound<'py, PyBytes>)> {
-    let method = method_of(method)?;
+    let (method, path) = what;
+    let method = method_of(&method)?;
     let longest = Duration::try_from_secs_f64(timeout)
         .map_err(|_| PyValueError::new_err("timeout: expected seconds above 0"))?;
     let (folder, name) = place;

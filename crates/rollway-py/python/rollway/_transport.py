@@ -64,7 +64,7 @@ class Socket:
 
     def request(self, method: str, path: str, body: bytes) -> Tuple[int, bytes]:
         """Ask."""
-        return request_http(self._place, method, path, body, ANSWER_SECONDS)
+        return request_http(self._place, (method, path), body, ANSWER_SECONDS)
 
     def close(self) -> None:
         """Nothing is kept open."""
