@@ -330,7 +330,7 @@ impl Situation<'_> {
                 .observed
                 .fleet(id.release)
                 .is_some_and(|fleet| fleet.waiting_slots().any(|slot| slot == id.slot));
-            waits && !retiring.contains(id)
+            waits && !retiring.contains(id) && self.observed.served_last(**id)
         };
         let last = self.observed.route().map(|route| route.members.as_slice());
         last.unwrap_or(&[]).iter().filter(lives).copied().collect()

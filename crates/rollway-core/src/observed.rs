@@ -193,6 +193,8 @@ pub struct Observed {
     fleets: BTreeMap<ReleaseNumber, Fleet>,
     route: Option<Route>,
     routed: BTreeSet<InstanceId>,
+    /// Members of it that have gone since: whoever has their name now is another one.
+    gone: BTreeSet<InstanceId>,
     /// Members of routes that the proxy may use already, although it has not said so.
     sent: BTreeSet<InstanceId>,
     /// Members of all the routes that the proxy may use now; absent = of the confirmed one.
@@ -239,6 +241,9 @@ impl Observed {
 
     /// Takes note that an instance is gone.
     pub fn remove(&mut self, id: InstanceId) {
+        if self.routed.contains(&id) {
+            self.gone.insert(id);
+        }
         if let Some(fleet) = self.fleets.get_mut(&id.release) {
             fleet.remove(id.slot);
             if fleet.slots.is_empty() {
@@ -264,6 +269,7 @@ impl Observed {
         self.routed = route.iter().flat_map(|route| route.members.iter().copied()).collect();
         self.route = route;
         self.sent.clear();
+        self.gone.clear();
         self.certain = None;
         (self.in_doubt, self.is_lost) = (false, false);
     }
@@ -334,9 +340,44 @@ impl Observed {
         self.in_doubt
     }
 
+    /// Whether an instance is among those that are known to have served last.
+    #[must_use]
+    pub fn served_last(&self, id: InstanceId) -> bool {
+        self.routed.contains(&id) && !self.gone.contains(&id)
+    }
+
     /// Whether the proxy has said that it sends new requests to an instance.
     #[must_use]
     pub fn is_confirmed(&self, id: InstanceId) -> bool {
         self.routed.contains(&id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_the_name_of_a_member_that_has_gone_did_not_serve_last() {
+        let id = InstanceId { release: ReleaseNumber(2), slot: 4 };
+        let mut observed = Observed::default();
+        observed.put(id, Instance::starting(Millis(1)));
+        let route = Route {
+            weights: BTreeMap::from([(id.release, 0)]),
+            members: vec![id],
+            settings: None,
+            newest: None,
+            preview: None,
+            hold_requests: false,
+        };
+        observed.set_route(Some(route.clone()));
+        assert!(observed.served_last(id));
+        observed.remove(id);
+        observed.put(id, Instance::starting(Millis(2)));
+        assert!(!observed.served_last(id));
+        // The proxy may use its table all the same.
+        assert!(observed.is_routed(id));
+        observed.set_route(Some(route));
+        assert!(observed.served_last(id));
     }
 }
