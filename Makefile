@@ -19,7 +19,7 @@ SEED ?= 0
 SECONDS ?= 60
 FUZZ ?=
 
-.PHONY: help demo test check conformance fuzz prove fmt bench simulate replay clean
+.PHONY: help demo test check conformance fuzz prove fmt bench simulate replay mutants clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,10 @@ replay: ## what happens in the simulated world of SEED
 	@scripts/need cargo cc
 	@cargo build --locked --release --package rollway-sim
 	@$(TARGET)/release/rollway-sim replay $(SEED)
+
+mutants: ## every planted wrong change must be found by the simulator or the tests of the core
+	@scripts/need cargo cc
+	scripts/mutants
 
 clean: ## remove what was built
 	cargo clean

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::arithmetic::routed::carried_weight;
 use crate::ids::{InstanceId, ReleaseNumber};
+use crate::mutant::{self, Mutant};
 use crate::observed::{Fleet, Observed};
 use crate::plan::{Action, Gate, Goal, HookPoint, Plan, Route, Slots, Split, Stage, Waiting};
 use crate::progress::Active;
@@ -48,14 +49,16 @@ pub struct Situation<'a> {
 #[must_use]
 pub fn converge(situation: &Situation<'_>) -> Decision {
     if let Some(active) = situation.active {
-        if active.paused.is_some() {
+        if active.paused.is_some() && !mutant::is(Mutant::PauseIgnored) {
             return Decision::Wait(Waiting {
                 what: "paused; rollway resume, or rollway abort".into(),
                 since: active.paused.unwrap_or(situation.now),
                 until: None,
             });
         }
-        if active.failed > situation.stage.pace.failures_allowed {
+        let allowed = situation.stage.pace.failures_allowed;
+        let allowed = allowed.saturating_add(u32::from(mutant::is(Mutant::FailureBudgetOffByOne)));
+        if active.failed > allowed && !mutant::is(Mutant::FailureBudgetForgotten) {
             return Decision::Failed(failure_reasons(active, situation.stage));
         }
         if let Some(decision) = situation.hooks(active, &situation.stage.before) {
@@ -116,6 +119,7 @@ impl Situation<'_> {
         for hook in hooks {
             match active.hooks.get(hook) {
                 Some(true) => {}
+                Some(false) if mutant::is(Mutant::HookSkipped) => {}
                 // What has happened is not undone for these; their failure is in the history.
                 Some(false) if matches!(hook, HookPoint::AfterDeploy | HookPoint::OnRollback) => {}
                 Some(false) => {
@@ -161,13 +165,16 @@ impl Situation<'_> {
         let slots = &self.stage.goal.slots;
         let kept = slots.iter().filter(|(_, slots)| **slots == Slots::Keep);
         let kept: u32 = kept.filter_map(|(r, _)| self.observed.fleet(*r)).map(Fleet::total).sum();
-        self.wanted().saturating_add(kept).saturating_add(self.stage.pace.surge)
+        self.wanted()
+            .saturating_add(kept)
+            .saturating_add(self.stage.pace.surge)
+            .saturating_add(u32::from(mutant::is(Mutant::SurgeExceeded)))
     }
 
     fn find_starts(&self, moves: &mut Moves) {
         let pace = &self.stage.pace;
         let mut room = self.total_max().saturating_sub(self.observed.total());
-        if pace.max_parallel > 0 {
+        if pace.max_parallel > 0 && !mutant::is(Mutant::ParallelIgnored) {
             room = room.min(pace.max_parallel.saturating_sub(self.changing()));
         }
         for release in self.stage.goal.slots.keys() {
@@ -206,7 +213,9 @@ impl Situation<'_> {
         let available: u32 =
             fleets.iter().map(|(release, fleet)| self.serving(*release, fleet)).sum();
         let wanted = self.plan.instances.min(self.wanted());
-        let mut least = wanted.saturating_sub(pace.unavailable);
+        let unavailable =
+            pace.unavailable.saturating_add(u32::from(mutant::is(Mutant::UnavailableIgnored)));
+        let mut least = wanted.saturating_sub(unavailable);
         if pace.surge > 0 && wanted > 0 {
             // With room for another one there is no need to let go of the last that serves.
             least = least.max(1);
@@ -243,8 +252,8 @@ impl Situation<'_> {
                 if self.has_traffic && !self.observed.is_routed(id(slot)) {
                     // The proxy has let go of it already: it is not among those that serve.
                     moves.retires.push(id(slot));
-                } else if spare > 0 {
-                    spare -= 1;
+                } else if spare > 0 || mutant::is(Mutant::RetireUncounted) {
+                    spare = spare.saturating_sub(1);
                     self.let_go(id(slot), moves);
                 }
             }
@@ -267,7 +276,10 @@ impl Situation<'_> {
     }
 
     fn let_go(&self, id: InstanceId, moves: &mut Moves) {
-        if self.has_traffic && self.observed.is_routed(id) {
+        if !mutant::is(Mutant::RetiredWhileRouted)
+            && self.has_traffic
+            && self.observed.is_routed(id)
+        {
             moves.leaving_route.insert(id);
         } else {
             moves.retires.push(id);
@@ -282,13 +294,16 @@ impl Situation<'_> {
         for (release, fleet) in self.observed.fleets() {
             let kept = goal.slots.get(release) == Some(&Slots::Keep);
             let kept = kept && self.plan.from != Some(*release);
-            for slot in fleet.ready_slots() {
+            let waiting = fleet.waiting_slots().filter(|_| mutant::is(Mutant::UnreadyRouted));
+            for slot in fleet.ready_slots().chain(waiting) {
                 let id = InstanceId { release: *release, slot };
                 if moves.leaving_route.contains(&id) || retiring.contains(&id) {
                     continue;
                 }
                 // What is kept until it can go keeps what it has, and gets no more.
-                let is_late = kept && !self.observed.is_surely_routed(id);
+                let is_late = !mutant::is(Mutant::KeptGetsMore)
+                    && kept
+                    && !self.observed.is_surely_routed(id);
                 if is_late { late.push(id) } else { members.push(id) }
             }
         }
@@ -299,7 +314,11 @@ impl Situation<'_> {
         for id in &members {
             *ready.entry(id.release).or_default() += 1;
         }
-        if members.is_empty() && self.wanted() > 0 && !goal.hold_requests {
+        if members.is_empty()
+            && self.wanted() > 0
+            && !goal.hold_requests
+            && !mutant::is(Mutant::LastMembersDropped)
+        {
             // Nobody is well: the last known members, as long as they live, beat nobody.
             members = self.last_members(&retiring);
             for id in &members {
@@ -312,7 +331,8 @@ impl Situation<'_> {
         }
         let newest = self.plan.to.filter(|to| self.plan.from.is_some_and(|from| from != *to));
         // Requests that are held go on being held until there is somebody to answer them.
-        let held = self.observed.route().is_some_and(|route| route.hold_requests);
+        let held = !mutant::is(Mutant::HeldLetGo)
+            && self.observed.route().is_some_and(|route| route.hold_requests);
         let still_held = held && members.is_empty() && self.wanted() > 0;
         Route {
             weights: weights(goal, &ready, newest, self.plan.instances),
@@ -345,6 +365,7 @@ impl Situation<'_> {
             let fleet = self.observed.fleet(*release);
             let have = fleet.map_or(0, |fleet| match pace.min_healthy_time {
                 Millis::ZERO => fleet.ready(),
+                _ if mutant::is(Mutant::MinHealthyIgnored) => fleet.ready(),
                 _ => fleet.ready_since(before),
             });
             if have < least {
@@ -375,7 +396,7 @@ impl Situation<'_> {
         };
         let deadline = self.stage.pace.progress_deadline;
         let until = Millis(active.last_progress.0.saturating_add(deadline.0));
-        if self.now >= until {
+        if self.now >= until && !mutant::is(Mutant::DeadlineForgotten) {
             let reason = format!("no progress for {deadline} (progress_deadline)");
             return Decision::Failed(vec![reason, format!("it was waiting for {what}")]);
         }
@@ -394,9 +415,10 @@ impl Situation<'_> {
         match &self.stage.gate {
             None => Decision::Done,
             Some(_) if active.approved || active.full => Decision::Done,
+            Some(Gate::Approve(_)) if mutant::is(Mutant::ApprovalSkipped) => Decision::Done,
             Some(Gate::Hold(time)) => {
                 let until = Millis(reached.0.saturating_add(time.0));
-                if self.now >= until {
+                if self.now >= until || mutant::is(Mutant::HoldSkipped) {
                     return Decision::Done;
                 }
                 let what = format!("the hold of {time} to pass");
@@ -428,7 +450,7 @@ fn weights(
     for (release, weight) in wanted {
         let have = ready.get(release).copied().unwrap_or(0);
         let mut weight = if have == 0 { 0 } else { *weight };
-        if Some(*release) == newest && needed > 0 {
+        if Some(*release) == newest && needed > 0 && !mutant::is(Mutant::WeightUnbounded) {
             weight = weight.min(carried_weight(have, needed));
         }
         if weight > 0 {
@@ -439,7 +461,7 @@ fn weights(
     // What cannot go where it should goes to the others, the old release first.
     let old = ready.keys().copied().find(|release| Some(*release) != newest);
     let heir = old.or_else(|| ready.keys().copied().next());
-    if let Some(heir) = heir.filter(|_| left > 0) {
+    if let Some(heir) = heir.filter(|_| left > 0 && !mutant::is(Mutant::WeightLost)) {
         *safe.entry(heir).or_default() += left;
     }
     safe

@@ -8,6 +8,7 @@ pub mod engine;
 pub mod event;
 pub mod health;
 pub mod ids;
+pub mod mutant;
 pub mod observed;
 pub mod peers;
 pub mod plan;

@@ -2,6 +2,7 @@
 
 use rollway_core::engine::{Certainty, Failed, Input};
 use rollway_core::ids::{Generation, InstanceId};
+use rollway_core::mutant::{self, Mutant};
 use rollway_core::plan::Route;
 use rollway_core::seen::{Ensured, SeenInstance};
 use rollway_core::spec::RestartPolicy;
@@ -36,10 +37,12 @@ impl Target {
 
     /// The fence, in the same critical section as the act.
     fn enter(&mut self, generation: Generation) -> Result<(), Ensured> {
-        if generation < self.fence {
+        if generation < self.fence && !mutant::is(Mutant::FenceDropped) {
             return Err(Ensured::Stale { seen: self.fence });
         }
-        self.fence = generation;
+        if !mutant::is(Mutant::FenceNotRaised) {
+            self.fence = generation;
+        }
         Ok(())
     }
 }
@@ -102,11 +105,13 @@ impl World {
         self.accepted_call(call, id, "start");
         let old = self.target.processes.get(&id).map(|process| process.phase);
         match old {
-            Some(Phase::Running | Phase::Restarting | Phase::Stopping) => {
+            Some(Phase::Running | Phase::Restarting | Phase::Stopping)
+                if !mutant::is(Mutant::StartedTwice) =>
+            {
                 let process = &self.target.processes[&id];
                 return (Ensured::NotNeeded, process.seen(id, self.now));
             }
-            Some(Phase::Ended) | None => {}
+            Some(Phase::Running | Phase::Restarting | Phase::Stopping | Phase::Ended) | None => {}
         }
         self.target.runs += 1;
         let process = Process {
@@ -125,7 +130,7 @@ impl World {
         };
         self.target.processes.insert(id, process);
         self.begin_run(id);
-        self.started(id, call);
+        self.started(id, call, old);
         let ensured = if old.is_some() { Ensured::Updated } else { Ensured::Added };
         self.tell_change();
         (ensured, self.target.processes[&id].seen(id, self.now))
@@ -251,8 +256,13 @@ impl World {
                     true => u64::MAX,
                     false => self.proxy.busy.get(&id).copied().unwrap_or(0),
                 };
-                let until = busy.min(self.now + self.drain_ms);
-                let cut = u64::from(busy > until);
+                let drain_ms = if mutant::is(Mutant::DrainSkipped) { 0 } else { self.drain_ms };
+                let until = busy.min(self.now + drain_ms);
+                let cut = u64::from(
+                    busy > until
+                        && !mutant::is(Mutant::DrainSkipped)
+                        && !mutant::is(Mutant::CutUntold),
+                );
                 let at = until.max(self.now + 1);
                 self.agenda.add(at, Happening::Drained(call, id, cut));
             }
@@ -332,11 +342,11 @@ impl World {
         let known = self.proxy.table.as_ref();
         let result = if given == self.proxy.seen && known == Some(&route) {
             Ok(revision)
-        } else if given <= self.proxy.seen {
+        } else if given <= self.proxy.seen && !mutant::is(Mutant::ProxyTakesStale) {
             self.note(|| format!("proxy: a route by {} is stale", call.generation));
             Err(Failed { how: Certainty::NotDone, why: "the proxy has seen a newer one".into() })
         } else {
-            self.apply(&call, &route);
+            self.apply(&call, &route, given);
             self.proxy.seen = given;
             Ok(revision)
         };
@@ -347,8 +357,8 @@ impl World {
         self.answer(&call, delay, Input::Routed(route, result));
     }
 
-    fn apply(&mut self, call: &Call, route: &Route) {
-        self.applying(call, route);
+    fn apply(&mut self, call: &Call, route: &Route, given: (u64, u64)) {
+        self.applying(call, route, given);
         let members = self.proxy.table.iter().flat_map(|table| &table.members);
         let left: Vec<InstanceId> = members.copied().collect();
         let previous = self.proxy.table.replace(route.clone());

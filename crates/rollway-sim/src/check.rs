@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rollway_core::engine::{Certainty, Failed, Input};
-use rollway_core::event::{Event, What};
+use rollway_core::event::{DeploymentKind, Event, What};
 use rollway_core::ids::{Generation, InstanceId, ReleaseNumber};
-use rollway_core::plan::{Action, Plan, Route, Slots, Stage};
+use rollway_core::plan::{Action, Gate, Plan, Route, Slots, Stage};
 use rollway_core::progress::Progress;
 
 use crate::happening::Call;
@@ -33,6 +33,11 @@ pub struct Checks {
     /// How often each act was intended, and accepted.
     intended: BTreeMap<(&'static str, InstanceId), (u64, u64)>,
     barriers: BTreeMap<ReleaseNumber, u64>,
+    /// Whether a person has opened the gate of the stage, and all gates of the deployment.
+    opened: bool,
+    all_open: bool,
+    /// The newest generation and revision that the proxy has taken.
+    routed: (u64, u64),
     last_kind: &'static str,
     /// Which event followed which.
     pub transitions: BTreeSet<(&'static str, &'static str)>,
@@ -66,6 +71,7 @@ impl Bound {
 impl World {
     /// An event is on disk.
     pub(crate) fn recorded(&mut self, deployment: Option<u64>, event: &Event) {
+        self.follows(event);
         let before = state(&self.checks.progress);
         let was = self.checks.progress.active.as_ref().map(|active| active.number);
         if let Err(illegal) = self.checks.progress.apply(event) {
@@ -109,6 +115,84 @@ impl World {
                 "I6",
                 &format!("{kind} is said of deployment {deployment:?}, which is over"),
             );
+        }
+    }
+
+    /// What an event says must be allowed by those before it.
+    fn follows(&mut self, event: &Event) {
+        let progress = &self.checks.progress;
+        let now = event.clock;
+        let newest = progress.generation;
+        let active = progress.active.as_ref();
+        let stage = active.and_then(|active| active.current());
+        let wrong = match &event.what {
+            What::DeploymentBegan { generation, .. }
+            | What::UndoBegan { generation, .. }
+            | What::TookOver { generation, .. } => {
+                (*generation <= newest).then_some(("I1", "a generation is used again"))
+            }
+            What::StandbyEnded { .. } => {
+                let early = progress.standby.is_none_or(|(_, until)| now < until);
+                early.then_some(("I12", "what stands by ends before its time"))
+            }
+            What::Intended { actions } => {
+                let starts = |action: &Action| matches!(action, Action::Start(_));
+                let paused = active.is_some_and(|active| active.paused.is_some());
+                (paused && actions.iter().any(starts))
+                    .then_some(("I4", "a deployment that is paused starts instances"))
+            }
+            What::StageDone { .. } => {
+                let opened = self.checks.opened;
+                let shut = match stage.and_then(|stage| stage.gate.as_ref()) {
+                    None => false,
+                    Some(Gate::Approve(_)) => !opened,
+                    Some(Gate::Hold(time)) => {
+                        let held = active.and_then(|active| active.reached);
+                        !opened && held.is_none_or(|at| now.0 < at.0 + time.0)
+                    }
+                };
+                shut.then_some(("I33", "a stage ends although its gate is shut"))
+            }
+            What::DeploymentEnded { serving, .. } => {
+                let expected = active.map(|active| match (&active.undo, active.request) {
+                    (Some(_), _) => active.first_plan.from,
+                    (None, DeploymentKind::Down) => progress.serving,
+                    (None, _) => active.first_plan.to,
+                });
+                (expected != Some(*serving)).then_some(("I5", "another release is to serve"))
+            }
+            What::InstanceStarted { .. }
+            | What::InstancesStarted { .. }
+            | What::InstanceHealthy { .. }
+            | What::InstanceFailed(_)
+            | What::InstanceRetired { .. }
+            | What::InstancesRetired { .. }
+            | What::Routed { .. }
+            | What::ActionFailed { .. }
+            | What::StageReached { .. }
+            | What::Approved { .. }
+            | What::Paused { .. }
+            | What::Resumed { .. }
+            | What::HookEnded { .. } => None,
+        };
+        if let Some((invariant, what)) = wrong {
+            self.wrong(invariant, what);
+        }
+        self.gates(event);
+    }
+
+    /// Which gates a person has opened.
+    fn gates(&mut self, event: &Event) {
+        let checks = &mut self.checks;
+        if let What::Approved { full, .. } = &event.what {
+            checks.opened = true;
+            checks.all_open |= full;
+        }
+        if matches!(event.what, What::StageDone { .. } | What::UndoBegan { .. }) {
+            checks.opened = checks.all_open;
+        }
+        if let What::DeploymentBegan { .. } = event.what {
+            (checks.opened, checks.all_open) = (false, false);
         }
     }
 
@@ -178,7 +262,10 @@ impl World {
     }
 
     /// The target has started an instance.
-    pub(crate) fn started(&mut self, id: InstanceId, call: &Call) {
+    pub(crate) fn started(&mut self, id: InstanceId, call: &Call, old: Option<Phase>) {
+        if old.is_some_and(|phase| phase != Phase::Ended) {
+            self.wrong("I21", &format!("{id} is started while it runs"));
+        }
         self.note(|| format!("target: starts {id} by {}", call.generation));
         if let Some(since) = self.checks.barriers.get(&id.release) {
             let what = format!("{id} starts although its abort was acknowledged at {since}");
@@ -239,7 +326,12 @@ impl World {
     }
 
     /// The proxy is about to use another route.
-    pub(crate) fn applying(&mut self, call: &Call, route: &Route) {
+    pub(crate) fn applying(&mut self, call: &Call, route: &Route, given: (u64, u64)) {
+        if given <= self.checks.routed {
+            let what = format!("a route {given:?} comes after {:?}", self.checks.routed);
+            self.wrong("I1", &what);
+        }
+        self.checks.routed = given;
         let old = self.proxy.table.clone();
         let fit = self.fit(call.decided.saturating_sub(SLACK_MS));
         let (now, known) = (self.now, call.decided.saturating_sub(WORD_MS));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Audited, Before, Engine, Extra, Rows, Tries};
 use crate::event::{DeploymentKind, FORMAT, What};
 use crate::ids::{Generation, ReleaseNumber};
+use crate::mutant::{self, Mutant};
 use crate::plan::Plan;
 use crate::problem::Problem;
 use crate::release::Release;
@@ -125,7 +126,8 @@ impl Engine {
         let hooks = about.map(|about| about.spec.hooks.clone()).unwrap_or_default();
         let plan = plan.with_hooks_of(&hooks);
         let deployment = self.progress.deployments + 1;
-        let generation = Generation(self.progress.generation.0 + 1);
+        let more = u64::from(!mutant::is(Mutant::BeginKeepsGeneration));
+        let generation = Generation(self.progress.generation.0 + more);
         let actor = actor.to_owned();
         let action = format!("{request:?}").to_lowercase();
         extra.audit = Some(Audited { actor: actor.clone(), action, deployment });

@@ -6,6 +6,7 @@ use super::{Append, Effect, Engine, Extra, HEAL_MS, Rows, Tries};
 use crate::converge::{Decision, Situation, converge, wake};
 use crate::event::{DeploymentKind, DeploymentState, What};
 use crate::ids::{Generation, InstanceId, ReleaseNumber};
+use crate::mutant::{self, Mutant};
 use crate::observed::{Fleet, Instance, Life};
 use crate::plan::{Action, HookPoint, Plan, Route, Split};
 use crate::progress::{Active, notices};
@@ -125,7 +126,9 @@ impl Engine {
     }
 
     pub(super) fn answer_fenced(&mut self) {
-        if self.starts_under_way > 0 || self.observed.routing {
+        let starts = self.starts_under_way > 0 && !mutant::is(Mutant::AbortIgnoresStarts);
+        let routes = self.observed.routing && !mutant::is(Mutant::AbortIgnoresRoutes);
+        if starts || routes {
             return;
         }
         let mut unfenced = Vec::new();
@@ -136,7 +139,8 @@ impl Engine {
             // A route that was sent before may still come into effect.
             unfenced.push(format!("the proxy of {}", self.service));
         }
-        let told = self.told;
+        let told =
+            if mutant::is(Mutant::AbortAckedUnfenced) { Generation(u64::MAX) } else { self.told };
         let answers = self.fenced.extract_if(.., |(_, generation)| *generation <= told);
         self.effects.extend(answers.map(|(ticket, _)| Effect::Answer(ticket, unfenced.clone())));
     }
@@ -196,8 +200,9 @@ impl Engine {
             return;
         }
         if let Some((release, until)) = self.progress.standby
-            && self.now >= until
+            && (self.now >= until || mutant::is(Mutant::StandbyEndsEarly))
             && self.progress.active.is_none()
+            && !mutant::is(Mutant::StandbyNeverEnds)
         {
             self.push(What::StandbyEnded { release });
         }
@@ -249,7 +254,9 @@ impl Engine {
     /// Writes the intent down, then begins.
     fn act(&mut self, actions: Vec<Action>) {
         self.push(What::Intended { actions: actions.clone() });
-        self.append(Tries::UntilWritten, Extra::default());
+        if !mutant::is(Mutant::IntentNotWritten) {
+            self.append(Tries::UntilWritten, Extra::default());
+        }
         for action in actions {
             match action {
                 Action::Start(ids) => self.start(ids),
@@ -277,7 +284,7 @@ impl Engine {
 
     fn route(&mut self, route: Route) {
         self.observed.send_route(&route);
-        self.revision += 1;
+        self.revision += u64::from(!mutant::is(Mutant::RevisionKept));
         self.effects.push(Effect::Route(route, self.progress.generation, self.revision));
     }
 
@@ -311,7 +318,10 @@ impl Engine {
                     None => DeploymentState::Failed,
                 },
                 reasons: undo.reasons.clone(),
-                serving: active.first_plan.from,
+                serving: match mutant::is(Mutant::UndoServesNew) {
+                    true => active.first_plan.to,
+                    false => active.first_plan.from,
+                },
                 standby: None,
                 needs_operator: false,
             },
@@ -337,7 +347,10 @@ impl Engine {
             | DeploymentKind::Rollback
             | DeploymentKind::Restart
             | DeploymentKind::Scale
-            | DeploymentKind::Up => active.first_plan.to,
+            | DeploymentKind::Up => match mutant::is(Mutant::CompletedServesOld) {
+                true => active.first_plan.from,
+                false => active.first_plan.to,
+            },
         }
     }
 
@@ -377,7 +390,8 @@ impl Engine {
         };
         let plan = strategy::undo_from(&active.first_plan, &release.spec, ready, &split);
         let plan = plan.with_hooks_of(&hooks);
-        let generation = Generation(self.progress.generation.0 + 1);
+        let more = u64::from(!mutant::is(Mutant::UndoKeepsGeneration));
+        let generation = Generation(self.progress.generation.0 + more);
         self.push(What::UndoBegan { reasons, by_operator, plan, generation });
     }
 

@@ -26,6 +26,7 @@ pub use verb::{Check, Verb};
 
 use crate::event::{Event, What};
 use crate::ids::{Generation, InstanceId, ReleaseNumber, ServiceName};
+use crate::mutant::{self, Mutant};
 use crate::observed::{Health, Observed};
 use crate::plan::{HookPoint, Route, Split, Waiting};
 use crate::progress::{Illegal, Progress};
@@ -375,7 +376,8 @@ impl Engine {
 
     /// Takes back a request whose append failed: it never was.
     pub fn withdraw(&mut self) {
-        let Some(before) = self.before.take() else { return };
+        let before = self.before.take().filter(|_| !mutant::is(Mutant::WithdrawForgotten));
+        let Some(before) = before else { return };
         self.progress = before.progress;
         self.seq = before.seq;
         self.snapshot = before.snapshot;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Doubt, Effect, Engine, Failed, Grip, Trust};
 use crate::ids::{InstanceId, ReleaseNumber};
+use crate::mutant::{self, Mutant};
 use crate::observed::{Health, Instance, Life};
 use crate::seen::{self, SeenInstance};
 use crate::units::Millis;
@@ -65,18 +66,22 @@ impl Engine {
             self.look();
         }
         // No answer is not an empty answer: nothing is concluded from it.
+        let seen = if mutant::is(Mutant::NoAnswerIsEmpty) { seen.or(Ok(Vec::new())) } else { seen };
         let Ok(seen) = seen else { return };
-        if asked < self.seen_asked {
+        if asked < self.seen_asked && !mutant::is(Mutant::OlderLookBelieved) {
             // A later one has been heard.
             return;
         }
         self.seen_asked = asked;
-        if self.grip == Grip::Looking && asked >= self.taken_over {
+        if self.grip == Grip::Looking
+            && (asked >= self.taken_over || mutant::is(Mutant::OldLookIsGrip))
+        {
             self.grip = Grip::Firm;
         }
         let present: BTreeSet<_> = seen.iter().map(|one| one.instance).collect();
         let newer = |id: &InstanceId, touched: &BTreeMap<InstanceId, u64>| {
-            touched.get(id).is_some_and(|turn| *turn > asked)
+            !mutant::is(Mutant::LateLookBelieved)
+                && touched.get(id).is_some_and(|turn| *turn > asked)
         };
         let doubts = self.doubts.iter().map(|(id, doubt)| (*id, *doubt));
         let doubts: Vec<_> = doubts.filter(|(id, _)| !newer(id, &self.touched)).collect();
@@ -158,7 +163,7 @@ impl Engine {
             self.doubts.insert(one.instance, Doubt::Stop);
         }
         let runs = life == Life::Running;
-        if other || !runs {
+        if (other && !mutant::is(Mutant::TrustAfterRestart)) || !runs {
             // Another process must prove itself anew.
             instance.health = Health::Starting;
             if detail.probing.take().is_some() {
@@ -190,6 +195,7 @@ impl Engine {
         }
         self.probings += 1;
         detail.probing = Some(self.probings);
+        let trust = if mutant::is(Mutant::UnprovenIsProven) { Trust::Proven } else { trust };
         self.effects.push(Effect::Probe(id, self.probings, trust));
     }
 }

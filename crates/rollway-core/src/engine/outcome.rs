@@ -3,6 +3,7 @@
 use super::{Certainty, Doubt, Effect, Engine, Failed, Input, ROUTE_MS, StartResult};
 use crate::event::{FailureNote, What};
 use crate::ids::InstanceId;
+use crate::mutant::{self, Mutant};
 use crate::observed::{Health, Instance, Life};
 use crate::plan::{Action, Route, Split};
 use crate::seen::Ensured;
@@ -38,7 +39,7 @@ impl Engine {
             Input::Seen(seen, asked) => self.seen(seen, asked),
             Input::Health(id, number, health, evidence) => {
                 let probing = self.details.get(&id).and_then(|known| known.probing);
-                if probing == Some(number) {
+                if probing == Some(number) || mutant::is(Mutant::OldVerdictHeard) {
                     self.health(id, health, evidence);
                 }
                 // Else it is about a process, or of a task, that is not there any more.
@@ -64,13 +65,19 @@ impl Engine {
                 self.push(What::InstanceStarted { instance: id, incarnation, address });
                 self.seen_one(&seen);
             }
-            Err(Failed { how: Certainty::Unknown, why }) => {
+            Err(Failed { how: Certainty::Unknown, why })
+                if !mutant::is(Mutant::DoubtedStartRemoved) =>
+            {
                 // It stays as it is until it has been looked at.
                 self.push(What::ActionFailed { action: Action::Start(vec![id]), why });
-                self.doubts.entry(id).or_insert(Doubt::Start);
+                if !mutant::is(Mutant::DoubtedStartForgotten) {
+                    self.doubts.entry(id).or_insert(Doubt::Start);
+                }
                 self.look();
             }
-            Err(Failed { how: Certainty::NotDone, why }) => self.not_started(id, &why),
+            Err(Failed { how: Certainty::NotDone | Certainty::Unknown, why }) => {
+                self.not_started(id, &why);
+            }
         }
         self.answer_fenced();
     }
@@ -126,6 +133,9 @@ impl Engine {
             Err(Failed { how: Certainty::Unknown, why }) => {
                 self.push(What::ActionFailed { action: Action::Retire(vec![id]), why });
                 self.touch(id);
+                if mutant::is(Mutant::DoubtedStopIsGone) {
+                    return self.is_gone(id, 0);
+                }
                 self.doubts.insert(id, Doubt::Stop);
                 self.look();
             }
@@ -164,6 +174,9 @@ impl Engine {
             Err(failed) => {
                 match failed.how {
                     Certainty::NotDone => self.observed.route_not_done(),
+                    Certainty::Unknown if mutant::is(Mutant::DoubtedRouteBelieved) => {
+                        self.observed.route_not_done();
+                    }
                     Certainty::Unknown => self.observed.doubt_route(),
                 }
                 self.route_after = Millis(self.now.0 + self.route_wait);

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Effect, Engine, Extra, Failed, Grip, Rows, Tries, Trust};
 use crate::event::What;
 use crate::ids::{Generation, ReleaseNumber, ServiceName};
+use crate::mutant::{self, Mutant};
 use crate::observed::{Health, Instance, Life};
 use crate::plan::Route;
 use crate::progress::Progress;
@@ -73,11 +74,11 @@ impl Engine {
         let progress = &self.progress;
         if progress.active.is_none() {
             self.snapshot = Some(Snapshot {
-                seq: self.seq,
+                seq: self.seq + u64::from(mutant::is(Mutant::SnapshotOffByOne)),
                 serving: progress.serving,
                 instances: progress.instances,
                 up: progress.up,
-                standby: progress.standby,
+                standby: progress.standby.filter(|_| !mutant::is(Mutant::SnapshotForgetsStandby)),
                 generation: progress.generation,
                 deployments: progress.deployments,
                 needs_operator: progress.needs_operator,
@@ -101,9 +102,12 @@ impl Engine {
             self.adopt_route(route);
         }
         // Who acted before may have sent another route, or more starts and stops, meanwhile.
-        self.observed.lose_route();
-        self.grip = Grip::Fencing;
-        let generation = Generation(self.progress.generation.0 + 1);
+        if !mutant::is(Mutant::AdoptedRouteBelieved) {
+            self.observed.lose_route();
+        }
+        self.grip = if mutant::is(Mutant::TakeOverUnfenced) { Grip::Firm } else { Grip::Fencing };
+        let more = u64::from(!mutant::is(Mutant::TakeOverKeepsGeneration));
+        let generation = Generation(self.progress.generation.0 + more);
         self.push(What::TookOver { epoch, generation });
         self.renew_snapshot();
         self.append(Tries::UntilWritten, Extra { rows: Rows::State, ..Extra::default() });
@@ -122,7 +126,7 @@ impl Engine {
         self.told = self.told.max(generation);
         self.unfenced = !told;
         if told && self.grip == Grip::Fencing {
-            self.grip = Grip::Looking;
+            self.grip = if mutant::is(Mutant::TakeOverUnseen) { Grip::Firm } else { Grip::Looking };
             // What was seen before that is old.
             self.taken_over = self.turn + 1;
             self.look();

@@ -8,6 +8,7 @@ mod rolling;
 use std::collections::BTreeMap;
 
 use crate::ids::{ReleaseNumber, ServiceName};
+use crate::mutant::{self, Mutant};
 use crate::plan::{Goal, HookPoint, Pace, Plan, Slots, Split, Stage};
 use crate::spec::{Spec, Strategy};
 use crate::units::Millis;
@@ -105,7 +106,9 @@ pub fn undo_from(failed: &Plan, spec: &Spec, ready: u32, now: &Split) -> Plan {
     // Nothing is new any more: no release is favoured by testers or by a growing weight.
     (plan.from, plan.to) = (failed.from, failed.from);
     // The request that failed to raise the count is undone to the count that was.
-    plan.instances = failed.instances_before;
+    if !mutant::is(Mutant::UndoKeepsCount) {
+        plan.instances = failed.instances_before;
+    }
     let n = plan.instances;
     let pace = Pace {
         failures_allowed: n,
@@ -129,7 +132,7 @@ pub fn undo_from(failed: &Plan, spec: &Spec, ready: u32, now: &Split) -> Plan {
     both.extend(failed.to.filter(|to| *to != old).map(|to| (to, Slots::Keep)));
     let traffic = Goal { settings: Some(old), ..goal(&both, only(old)) };
     plan.stages.clear();
-    if ready < n {
+    if ready < n && !mutant::is(Mutant::UndoWithoutRestore) {
         let split = match now {
             Split::Nothing => only(old),
             Split::Capacity | Split::Weights(_) => now.clone(),
