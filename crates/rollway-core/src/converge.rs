@@ -3,13 +3,16 @@
 //! Level-triggered: it is asked again after every change, computes what is missing against the goal
 //! within the pace, and names just that. An instance that dies on the way is simply missing again.
 
+mod weights;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::arithmetic::routed::carried_weight;
+use weights::Shares;
+
 use crate::ids::{InstanceId, ReleaseNumber};
 use crate::mutant::{self, Mutant};
 use crate::observed::{Fleet, Observed};
-use crate::plan::{Action, Gate, Goal, HookPoint, Plan, Route, Slots, Split, Stage, Waiting};
+use crate::plan::{Action, Gate, HookPoint, Plan, Route, Slots, Split, Stage, Waiting};
 use crate::progress::Active;
 use crate::units::Millis;
 
@@ -334,8 +337,10 @@ impl Situation<'_> {
         let held = !mutant::is(Mutant::HeldLetGo)
             && self.observed.route().is_some_and(|route| route.hold_requests);
         let still_held = held && members.is_empty() && self.wanted() > 0;
+        let (plan, observed) = (self.plan, self.observed);
+        let shares = Shares { plan, goal, ready: &ready, newest, observed };
         Route {
-            weights: weights(goal, &ready, newest, self.plan.instances),
+            weights: shares.weights(),
             members,
             settings: goal.settings,
             newest: newest.filter(|release| ready.contains_key(release)),
@@ -433,38 +438,6 @@ impl Situation<'_> {
             }
         }
     }
-}
-
-/// The weights that are safe now: the newest release never gets more than its ready share of all
-/// the instances that the service needs, a release without ready instances gets nothing, and
-/// somebody serves.
-fn weights(
-    goal: &Goal,
-    ready: &BTreeMap<ReleaseNumber, u32>,
-    newest: Option<ReleaseNumber>,
-    needed: u32,
-) -> BTreeMap<ReleaseNumber, u32> {
-    let mut safe: BTreeMap<ReleaseNumber, u32> = ready.keys().map(|r| (*r, 0)).collect();
-    let Split::Weights(wanted) = &goal.split else { return safe };
-    let mut left = 100;
-    for (release, weight) in wanted {
-        let have = ready.get(release).copied().unwrap_or(0);
-        let mut weight = if have == 0 { 0 } else { *weight };
-        if Some(*release) == newest && needed > 0 && !mutant::is(Mutant::WeightUnbounded) {
-            weight = weight.min(carried_weight(have, needed));
-        }
-        if weight > 0 {
-            safe.insert(*release, weight);
-            left -= weight;
-        }
-    }
-    // What cannot go where it should goes to the others, the old release first.
-    let old = ready.keys().copied().find(|release| Some(*release) != newest);
-    let heir = old.or_else(|| ready.keys().copied().next());
-    if let Some(heir) = heir.filter(|_| left > 0 && !mutant::is(Mutant::WeightLost)) {
-        *safe.entry(heir).or_default() += left;
-    }
-    safe
 }
 
 /// When to ask again at the latest although nothing has changed: a healthy deadline passes, or an

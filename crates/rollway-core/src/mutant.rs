@@ -44,6 +44,8 @@ pub enum Mutant {
     FailureBudgetOffByOne,
     /// A failure is counted at every look.
     FailureCountedTwice,
+    /// A start that failed is believed although the instance was started twice.
+    FailedStartRemoves,
     /// The target lets older generations act.
     FenceDropped,
     /// An act does not raise the fence of the target.
@@ -80,6 +82,8 @@ pub enum Mutant {
     PauseIgnored,
     /// The proxy takes routes that are older than the one it has.
     ProxyTakesStale,
+    /// Who comes back gets all requests at once, however few they are.
+    RecoveredGetsAll,
     /// All that are too many go at once, whoever serves meanwhile.
     RetireUncounted,
     /// An instance is retired before the proxy has let go of it.
@@ -96,6 +100,8 @@ pub enum Mutant {
     StandbyNeverEnds,
     /// A start of what runs starts it again.
     StartedTwice,
+    /// An instance is stopped while its start is under way.
+    StopOvertakesStart,
     /// The store acknowledges events that it does not keep.
     StoreLosesEvents,
     /// The store appends although somebody else has written meanwhile.
@@ -210,6 +216,11 @@ impl Mutant {
             "One failure more than allowed is let pass.",
         ),
         ("FailureCountedTwice", Self::FailureCountedTwice, "A failure is counted at every look."),
+        (
+            "FailedStartRemoves",
+            Self::FailedStartRemoves,
+            "A start that failed is believed although the instance was started twice.",
+        ),
         ("FenceDropped", Self::FenceDropped, "The target lets older generations act."),
         ("FenceNotRaised", Self::FenceNotRaised, "An act does not raise the fence of the target."),
         (
@@ -273,6 +284,11 @@ impl Mutant {
             "The proxy takes routes that are older than the one it has.",
         ),
         (
+            "RecoveredGetsAll",
+            Self::RecoveredGetsAll,
+            "Who comes back gets all requests at once, however few they are.",
+        ),
+        (
             "RetireUncounted",
             Self::RetireUncounted,
             "All that are too many go at once, whoever serves meanwhile.",
@@ -292,6 +308,11 @@ impl Mutant {
         ("StandbyEndsEarly", Self::StandbyEndsEarly, "What stands by goes before its time."),
         ("StandbyNeverEnds", Self::StandbyNeverEnds, "What stands by never goes."),
         ("StartedTwice", Self::StartedTwice, "A start of what runs starts it again."),
+        (
+            "StopOvertakesStart",
+            Self::StopOvertakesStart,
+            "An instance is stopped while its start is under way.",
+        ),
         (
             "StoreLosesEvents",
             Self::StoreLosesEvents,

@@ -199,6 +199,8 @@ pub struct Observed {
     sent: BTreeSet<InstanceId>,
     /// Members of all the routes that the proxy may use now; absent = of the confirmed one.
     certain: Option<BTreeSet<InstanceId>>,
+    /// The least share of each release in all those routes; absent = that in the confirmed one.
+    least: Option<BTreeMap<ReleaseNumber, u32>>,
     in_doubt: bool,
     is_lost: bool,
     /// Whether a route is on its way to the proxy.
@@ -270,7 +272,7 @@ impl Observed {
         self.route = route;
         self.sent.clear();
         self.gone.clear();
-        self.certain = None;
+        (self.certain, self.least) = (None, None);
         (self.in_doubt, self.is_lost) = (false, false);
     }
 
@@ -281,6 +283,11 @@ impl Observed {
         let before = self.certain.take().unwrap_or_else(|| self.routed.clone());
         let members = route.members.iter().copied();
         self.certain = Some(members.filter(|id| before.contains(id)).collect());
+        let (mut least, next) = (self.least_shares(), route.shares());
+        least.iter_mut().for_each(|(release, share)| {
+            *share = next.get(release).copied().unwrap_or(0).min(*share);
+        });
+        self.least = Some(least);
     }
 
     /// Takes note that the proxy may use a route that nobody here knows: every instance may get
@@ -293,7 +300,7 @@ impl Observed {
     pub fn route_not_done(&mut self) {
         if !self.in_doubt {
             self.sent.clear();
-            self.certain = None;
+            (self.certain, self.least) = (None, None);
         }
     }
 
@@ -332,6 +339,13 @@ impl Observed {
     #[must_use]
     pub fn is_surely_routed(&self, id: InstanceId) -> bool {
         self.certain.as_ref().unwrap_or(&self.routed).contains(&id)
+    }
+
+    /// The share in percent that each release has at least, whatever route the proxy uses now.
+    #[must_use]
+    pub fn least_shares(&self) -> BTreeMap<ReleaseNumber, u32> {
+        let confirmed = || self.route.as_ref().map(Route::shares).unwrap_or_default();
+        self.least.clone().unwrap_or_else(confirmed)
     }
 
     /// Whether it is not known which route the proxy uses.

@@ -126,7 +126,7 @@ impl Engine {
     }
 
     pub(super) fn answer_fenced(&mut self) {
-        let starts = self.starts_under_way > 0 && !mutant::is(Mutant::AbortIgnoresStarts);
+        let starts = !self.starting.is_empty() && !mutant::is(Mutant::AbortIgnoresStarts);
         let routes = self.observed.routing && !mutant::is(Mutant::AbortIgnoresRoutes);
         if starts || routes {
             return;
@@ -223,8 +223,12 @@ impl Engine {
     fn paced(&mut self, mut actions: Vec<Action>) -> Next {
         let now = self.now;
         actions.retain_mut(|action| match action {
-            Action::Start(ids) | Action::Retire(ids) => {
+            Action::Start(ids) => {
                 ids.retain(|id| !self.doubts.contains_key(id));
+                !ids.is_empty()
+            }
+            Action::Retire(ids) => {
+                ids.retain(|id| !self.doubts.contains_key(id) && !self.may_start_later(*id));
                 !ids.is_empty()
             }
             Action::Route(_) | Action::Hook(_) => true,
@@ -251,6 +255,13 @@ impl Engine {
         Next::Now
     }
 
+    /// Whether a start is under way that a stop could overtake: one of an older generation is
+    /// refused after the stop, one of the same generation is not.
+    fn may_start_later(&self, id: InstanceId) -> bool {
+        let newest = self.starting.get(&id).map(|(_, generation)| *generation);
+        newest == Some(self.progress.generation) && !mutant::is(Mutant::StopOvertakesStart)
+    }
+
     /// Writes the intent down, then begins.
     fn act(&mut self, actions: Vec<Action>) {
         self.push(What::Intended { actions: actions.clone() });
@@ -270,8 +281,9 @@ impl Engine {
     fn start(&mut self, ids: Vec<InstanceId>) {
         for id in &ids {
             self.observed.put(*id, Instance::starting(self.now));
+            let (count, generation) = self.starting.entry(*id).or_default();
+            (*count, *generation) = (*count + 1, self.progress.generation);
         }
-        self.starts_under_way += u32::try_from(ids.len()).unwrap_or(u32::MAX);
         self.effects.push(Effect::Start(ids, self.progress.generation));
     }
 

@@ -259,7 +259,8 @@ pub struct Engine {
     audit: Option<Audited>,
     before: Option<Box<Before>>,
     revision: u64,
-    starts_under_way: u32,
+    /// Starts under way: how many of each instance, and under which generation the last one.
+    starting: BTreeMap<InstanceId, (u32, Generation)>,
     /// How many probings there have been.
     probings: u64,
     tickets: Ticket,
@@ -315,7 +316,7 @@ impl Engine {
             audit: None,
             before: None,
             revision: 0,
-            starts_under_way: 0,
+            starting: BTreeMap::new(),
             probings: 0,
             tickets: 0,
             fenced: Vec::new(),

@@ -52,7 +52,7 @@ impl Engine {
     }
 
     fn started(&mut self, id: InstanceId, result: StartResult) {
-        self.starts_under_way = self.starts_under_way.saturating_sub(1);
+        self.start_ended(id);
         self.touch(id);
         match result {
             Ok((Ensured::Stale { seen }, _)) => {
@@ -86,12 +86,31 @@ impl Engine {
         self.observed.get(id).is_some_and(|instance| instance.life == Life::Leaving)
     }
 
+    /// One start less is under way.
+    fn start_ended(&mut self, id: InstanceId) {
+        if let Some((count, _)) = self.starting.get_mut(&id) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.starting.remove(&id);
+            }
+        }
+    }
+
     fn not_started(&mut self, id: InstanceId, why: &str) {
+        let action = Action::Start(vec![id]);
+        self.push(What::ActionFailed { action, why: why.to_owned() });
+        let runs = self.observed.get(id).is_some_and(|known| {
+            matches!(known.life, Life::Running | Life::Restarting | Life::Ended)
+        });
+        let doubted = runs || self.starting.contains_key(&id);
+        if doubted && !mutant::is(Mutant::FailedStartRemoves) {
+            // It was asked for twice, and the other time it may have been done.
+            self.doubts.entry(id).or_insert(Doubt::Start);
+            return self.look();
+        }
         if !self.is_leaving(id) {
             self.observed.remove(id);
         }
-        let action = Action::Start(vec![id]);
-        self.push(What::ActionFailed { action, why: why.to_owned() });
         let active = self.progress.active.as_ref();
         if active.is_some_and(|active| active.plan.to == Some(id.release)) {
             self.push(What::InstanceFailed(FailureNote {
@@ -106,7 +125,7 @@ impl Engine {
     fn recorded(&mut self, results: Vec<(InstanceId, StartResult)>) {
         let mut instances = Vec::with_capacity(results.len());
         for (id, result) in results {
-            self.starts_under_way = self.starts_under_way.saturating_sub(1);
+            self.start_ended(id);
             match result {
                 Ok(_) => {
                     let mut instance = Instance::starting(self.now);

@@ -141,6 +141,7 @@ pub fn undo_from(failed: &Plan, spec: &Spec, ready: u32, now: &Split) -> Plan {
         plan.stages.push(stage("restore", restore, &pace));
     }
     plan.stages.push(stage("traffic back", traffic, &pace));
+    let pace = Pace { surge: failed.instances, ..pace };
     let retire = Stage { after: vec![HookPoint::OnRollback], ..stage("retire", alone, &pace) };
     plan.stages.push(retire);
     plan
@@ -182,7 +183,11 @@ impl Request<'_> {
         Pace::of(&self.spec.update, self.instances)
     }
 
+    /// The last stage of those that ran both releases. One that dies now is replaced while others
+    /// are still to go, so there is room for as many as there were: without it neither the new one
+    /// could start nor, as long as they are needed, the others go.
     fn retire(&self, pace: &Pace) -> Stage {
+        let pace = &Pace { surge: self.before, ..pace.clone() };
         let slots = [(self.to, Slots::Exactly(self.instances))];
         let goal = Goal { settings: Some(self.to), ..goal(&slots, only(self.to)) };
         stage("retire", goal, pace)

@@ -2,6 +2,7 @@
 //! must never happen does not.
 
 mod golden;
+mod shares;
 
 use std::collections::BTreeMap;
 
