@@ -106,7 +106,9 @@ impl World {
 
     /// A control plane comes back.
     pub(crate) fn open_again(&mut self, at: usize) {
-        if self.planes[at].engine.is_none() {
+        // Once all is mended there is one, and another does not depose it.
+        let one = self.healed && self.planes.iter().any(|plane| plane.engine.is_some());
+        if self.planes[at].engine.is_none() && !one {
             self.open_now(at);
         }
     }
