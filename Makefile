@@ -19,10 +19,11 @@ SEED ?= 0
 SECONDS ?= 60
 FUZZ ?=
 
-.PHONY: help demo test check conformance fuzz prove fmt bench simulate replay mutants clean
+.PHONY: help demo test check crash-matrix kills power-cuts failing-writes conformance fuzz prove fmt \
+    bench simulate replay mutants clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## build, then deploy five versions of a shop under load; about a minute after the build
 	@scripts/need cargo cc
@@ -43,6 +44,22 @@ check: ## formatting, lints, house rules and licences
 	@if command -v cargo-deny >/dev/null; then \
 	    echo 'cargo deny check'; cargo deny check; \
 	    else echo 'cargo-deny is not installed: licences and sources were not checked'; fi
+
+crash-matrix: ## die at every named place, under every strategy and operation; about half an hour
+	@scripts/need cargo cc
+	RUN_SLOW_TESTS=1 cargo test --locked --package rollway --test matrix -- --nocapture --test-threads 1
+
+kills: ## kill -9 the control plane 300 times at random moments; prints how soon it is back
+	@scripts/need cargo cc
+	RUN_SLOW_TESTS=1 cargo test --locked --package rollway --test it crash:: -- --nocapture --test-threads 1
+
+power-cuts: ## cut the power of a disk 100 times amid commits (root)
+	@scripts/need cargo cc python3 mkfs.ext4
+	RUN_SLOW_TESTS=1 cargo test --locked --package rollway --test store power:: -- --nocapture --test-threads 1
+
+failing-writes: ## let every write and sync of a disk fail, one after another (root)
+	@scripts/need cargo cc python3 mkfs.ext4 strace
+	RUN_SLOW_TESTS=1 cargo test --locked --package rollway --test store kth:: -- --nocapture --test-threads 1
 
 conformance: ## hold the core against the cases of others in ROLLWAY_CASES; numbers per file
 	@scripts/need cargo cc

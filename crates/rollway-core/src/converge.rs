@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use weights::Shares;
 
+use crate::analysis::Trial;
 use crate::ids::{InstanceId, ReleaseNumber};
 use crate::mutant::{self, Mutant};
 use crate::observed::{Fleet, Observed};
@@ -63,6 +64,9 @@ pub fn converge(situation: &Situation<'_>) -> Decision {
         let allowed = allowed.saturating_add(u32::from(mutant::is(Mutant::FailureBudgetOffByOne)));
         if active.failed > allowed && !mutant::is(Mutant::FailureBudgetForgotten) {
             return Decision::Failed(failure_reasons(active, situation.stage));
+        }
+        if let Some(reasons) = active.condemned_by_judge() {
+            return Decision::Failed(reasons);
         }
         if let Some(decision) = situation.hooks(active, &situation.stage.before) {
             return decision;
@@ -417,10 +421,14 @@ impl Situation<'_> {
         if let Some(decision) = self.hooks(active, &self.stage.after) {
             return decision;
         }
+        if active.is_held() && !active.approved && !active.full {
+            return self.wait_for_promote("the judge came to no decision", reached);
+        }
         match &self.stage.gate {
             None => Decision::Done,
             Some(_) if active.approved || active.full => Decision::Done,
             Some(Gate::Approve(_)) if mutant::is(Mutant::ApprovalSkipped) => Decision::Done,
+            Some(Gate::Analyse(watch)) => self.judgement(active.trials.get(watch), reached),
             Some(Gate::Hold(time)) => {
                 let until = Millis(reached.0.saturating_add(time.0));
                 if self.now >= until || mutant::is(Mutant::HoldSkipped) {
@@ -429,14 +437,37 @@ impl Situation<'_> {
                 let what = format!("the hold of {time} to pass");
                 Decision::Wait(Waiting { what, since: reached, until: Some(until) })
             }
-            Some(Gate::Approve(text)) => {
-                let mut what = "rollway promote, or rollway abort".to_owned();
-                if !text.is_empty() {
-                    what = format!("{what} ({text})");
-                }
-                Decision::Wait(Waiting { what, since: reached, until: None })
-            }
+            Some(Gate::Approve(text)) => self.wait_for_promote(text, reached),
         }
+    }
+
+    fn wait_for_promote(&self, text: &str, since: Millis) -> Decision {
+        let mut what = "rollway promote, or rollway abort".to_owned();
+        if !text.is_empty() {
+            what = format!("{what} ({text})");
+        }
+        Decision::Wait(Waiting { what, since, until: None })
+    }
+
+    /// A gate that a judge opens.
+    fn judgement(&self, trial: Option<&Trial>, reached: Millis) -> Decision {
+        let Some(trial) = trial else {
+            let what = "the judge to begin".to_owned();
+            return Decision::Wait(Waiting { what, since: reached, until: None });
+        };
+        if trial.advances() {
+            return Decision::Done;
+        }
+        if trial.holds() {
+            return self.wait_for_promote("the judge came to no decision", reached);
+        }
+        let mut what = format!("the judge: {}", trial.look(reached).decision.words());
+        if let Some(why) = &trial.missed {
+            what = format!("{what}; the last check taught nothing: {why}");
+        }
+        // After it, the next sample decides.
+        let until = Some(trial.deadline()).filter(|until| *until > self.now);
+        Decision::Wait(Waiting { what, since: reached, until })
     }
 }
 

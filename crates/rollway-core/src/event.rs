@@ -2,12 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::analysis::Sample;
 use crate::ids::{Generation, InstanceId, ReleaseNumber};
 use crate::plan::{Action, HookPoint, Plan, Split};
 use crate::units::Millis;
+use crate::verdict::decision::Verdict;
 
 /// The version of the event format; it is stored with every deployment.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Where a deployment stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -220,6 +222,29 @@ pub enum What {
         /// Which.
         release: ReleaseNumber,
     },
+    /// A judgement begins, with what the counters say before it.
+    AnalysisBegan {
+        /// Its place among the plan's watches.
+        watch: usize,
+        /// The counters of both releases.
+        sample: Sample,
+    },
+    /// What a check found; it is taken in exactly once, since it is an event.
+    AnalysisSample {
+        /// The judgement.
+        watch: usize,
+        /// Rises from check to check.
+        id: u64,
+        /// What was found.
+        sample: Sample,
+    },
+    /// A judgement has come to a decision, by the samples so far.
+    AnalysisVerdict {
+        /// The judgement.
+        watch: usize,
+        /// The decision, with its reasons and all numbers.
+        verdict: Box<Verdict>,
+    },
     /// Another control plane acts from now on.
     TookOver {
         /// Its epoch.
@@ -253,6 +278,9 @@ impl What {
             Self::UndoBegan { .. } => "undo_began",
             Self::DeploymentEnded { .. } => "deployment_ended",
             Self::StandbyEnded { .. } => "standby_ended",
+            Self::AnalysisBegan { .. } => "analysis_began",
+            Self::AnalysisSample { .. } => "analysis_sample",
+            Self::AnalysisVerdict { .. } => "analysis_verdict",
             Self::TookOver { .. } => "took_over",
         }
     }
@@ -327,6 +355,11 @@ impl What {
                 format!("{}: {}", state.name(), chain(reasons))
             }
             Self::StandbyEnded { release } => format!("{release} is no longer kept running"),
+            Self::AnalysisBegan { sample, .. } => format!("the judge begins: {}", sample.words()),
+            Self::AnalysisSample { id, sample, .. } => format!("check {id}: {}", sample.words()),
+            Self::AnalysisVerdict { verdict, .. } => {
+                format!("the judge: {}", verdict.decision.words())
+            }
             Self::TookOver { epoch, .. } => format!("control plane {epoch} took over"),
         }
     }

@@ -2,10 +2,12 @@
 //!
 //! Nothing here knows a clock, a disk, a network or chance: times and numbers are arguments.
 
+pub mod analysis;
 pub mod arithmetic;
 pub mod converge;
 pub mod engine;
 pub mod event;
+pub mod explain;
 pub mod health;
 pub mod ids;
 pub mod mutant;

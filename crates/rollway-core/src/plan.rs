@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arithmetic::routed::carried_weight;
 use crate::ids::{InstanceId, ReleaseNumber, ServiceName};
-use crate::spec::{Order, Update};
+use crate::spec::{Analysis, Order, Update};
 use crate::units::{Amount, Millis};
 
 /// The ordered stages of a deployment; made once, stored, never edited.
@@ -27,6 +27,9 @@ pub struct Plan {
     pub instances_before: u32,
     /// The stages.
     pub stages: Vec<Stage>,
+    /// The judgements, by the stages that they watch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub watches: Vec<Watch>,
     /// After success `from` is kept running this long; absent = it is retired in the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standby: Option<Millis>,
@@ -158,6 +161,19 @@ pub enum Gate {
     Hold(Millis),
     /// A person's word; the text says what to look at.
     Approve(String),
+    /// A judgement, by its place among the plan's watches.
+    Analyse(usize),
+}
+
+/// A judgement of the new release beside the old one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Watch {
+    /// The stages that it watches: the first, and the last.
+    pub stages: (usize, usize),
+    /// Whether a stage's gate waits for it; else it only rolls back, or holds at its deadline.
+    pub is_gate: bool,
+    /// How it is judged.
+    pub by: Analysis,
 }
 
 /// The turning points that hooks hang on.
@@ -311,6 +327,7 @@ impl Stage {
             Some(Gate::Hold(time)) => write!(text, "; hold {time}"),
             Some(Gate::Approve(what)) if what.is_empty() => write!(text, "; wait for promote"),
             Some(Gate::Approve(what)) => write!(text, "; wait for promote ({what})"),
+            Some(Gate::Analyse(_)) => write!(text, "; wait for the judge"),
         }
         .expect("a String takes every write");
         text

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::analysis::Trial;
 use crate::event::{DeploymentKind, DeploymentState, Event, FORMAT, FailureNote, What};
 use crate::ids::{Generation, InstanceId, ReleaseNumber};
 use crate::mutant::{self, Mutant};
 use crate::observed::{Health, Life, Observed};
 use crate::plan::{HookPoint, Plan, Stage};
 use crate::units::Millis;
+use crate::verdict::decision::{Decision, Then, Verdict};
 
 /// So many failures are kept with their evidence; more are only counted.
 pub const FAILURES_KEPT_MAX: usize = 10;
@@ -96,6 +98,8 @@ pub struct Active {
     pub began: Millis,
     /// How long each finished stage took.
     pub stage_times: Vec<Millis>,
+    /// The judgements that have begun, by their places among the plan's watches.
+    pub trials: BTreeMap<usize, Trial>,
 }
 
 /// Why a deployment is being undone.
@@ -125,6 +129,37 @@ impl Active {
     #[must_use]
     pub fn current(&self) -> Option<&Stage> {
         self.plan.stages.get(self.stage)
+    }
+
+    /// Why a judge rolls it back: the outcome first, then the causes.
+    #[must_use]
+    pub fn condemned_by_judge(&self) -> Option<Vec<String>> {
+        if self.full || self.undo.is_some() {
+            return None;
+        }
+        let worse = |verdict: &&Verdict| match &verdict.decision {
+            Decision::Rollback { .. } => true,
+            Decision::Inconclusive { then, .. } => *then == Then::Rollback,
+            Decision::Advance | Decision::Continue { .. } => false,
+        };
+        let verdict =
+            self.trials.values().filter_map(|trial| trial.verdict.as_ref()).find(worse)?;
+        let mut reasons = vec!["the judge found the new release worse".to_owned()];
+        reasons.push(verdict.decision.words());
+        reasons.extend(verdict.decisive().iter().flat_map(|finding| finding.words()));
+        Some(reasons)
+    }
+
+    /// Whether a judgement beside the steps has come to its deadline without a decision, so that
+    /// a person must say how it goes on.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        let held = |(place, trial): (&usize, &Trial)| {
+            let watch = self.plan.watches.get(*place);
+            watch.is_some_and(|watch| !watch.is_gate && watch.stages.1 >= self.stage)
+                && trial.holds()
+        };
+        self.trials.iter().any(held)
     }
 
     /// Where it stands.
@@ -168,6 +203,12 @@ impl Progress {
                 let active = self.active.as_mut().ok_or_else(|| illegal("nothing is active"))?;
                 active.undo(event);
                 self.generation = *generation;
+            }
+            What::AnalysisBegan { .. }
+            | What::AnalysisSample { .. }
+            | What::AnalysisVerdict { .. } => {
+                let active = self.active.as_mut().ok_or_else(|| illegal("nothing is active"))?;
+                active.judged(event).map_err(|why| illegal(&why))?;
             }
             What::StageReached { .. }
             | What::StageDone { .. }
@@ -237,6 +278,7 @@ impl Progress {
             last_progress: event.clock,
             began: event.clock,
             stage_times: Vec::new(),
+            trials: BTreeMap::new(),
         });
         Ok(())
     }
@@ -307,7 +349,54 @@ impl Active {
             | What::UndoBegan { .. }
             | What::DeploymentEnded { .. }
             | What::StandbyEnded { .. }
+            | What::AnalysisBegan { .. }
+            | What::AnalysisSample { .. }
+            | What::AnalysisVerdict { .. }
             | What::TookOver { .. } => unreachable!("only events of instances and routes"),
+        }
+    }
+
+    /// Takes in what a judgement has learned or decided.
+    fn judged(&mut self, event: &Event) -> Result<(), String> {
+        match &event.what {
+            What::AnalysisBegan { watch, sample } => {
+                let known = self.plan.watches.get(*watch);
+                let by = &known.ok_or_else(|| format!("there is no watch {watch}"))?.by;
+                let trial = Trial::begin(by, event.clock, sample)?;
+                self.trials.insert(*watch, trial);
+                Ok(())
+            }
+            What::AnalysisSample { watch, id, sample } => {
+                let trial = self.trials.get_mut(watch);
+                let trial = trial.ok_or_else(|| format!("watch {watch} has not begun"))?;
+                trial.take(*id, event.clock, sample)
+            }
+            What::AnalysisVerdict { watch, verdict } => {
+                let trial = self.trials.get_mut(watch);
+                let trial = trial.ok_or_else(|| format!("watch {watch} has not begun"))?;
+                trial.verdict = Some((**verdict).clone());
+                Ok(())
+            }
+            What::DeploymentBegan { .. }
+            | What::Intended { .. }
+            | What::InstanceStarted { .. }
+            | What::InstancesStarted { .. }
+            | What::InstanceHealthy { .. }
+            | What::InstanceFailed(_)
+            | What::InstanceRetired { .. }
+            | What::InstancesRetired { .. }
+            | What::Routed { .. }
+            | What::ActionFailed { .. }
+            | What::StageReached { .. }
+            | What::StageDone { .. }
+            | What::Approved { .. }
+            | What::Paused { .. }
+            | What::Resumed { .. }
+            | What::HookEnded { .. }
+            | What::UndoBegan { .. }
+            | What::DeploymentEnded { .. }
+            | What::StandbyEnded { .. }
+            | What::TookOver { .. } => unreachable!("only events of a judgement"),
         }
     }
 
@@ -389,6 +478,9 @@ impl Active {
             | What::UndoBegan { .. }
             | What::DeploymentEnded { .. }
             | What::StandbyEnded { .. }
+            | What::AnalysisBegan { .. }
+            | What::AnalysisSample { .. }
+            | What::AnalysisVerdict { .. }
             | What::TookOver { .. } => unreachable!("only events of a stage"),
         }
         Ok(())

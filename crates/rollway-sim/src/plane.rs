@@ -3,6 +3,7 @@
 //! It performs effects in their order, writes before it goes on, and can be killed or stopped
 //! between any two of them.
 
+use rollway_core::analysis::{Counters, Sample};
 use rollway_core::engine::{
     Append, By, Certainty, Effect, Engine, Failed, Input, Next, Tries, Trust, Verb,
 };
@@ -11,6 +12,7 @@ use rollway_core::health::{Health as Fold, State};
 use rollway_core::ids::{Generation, InstanceId};
 use rollway_core::observed::Health;
 use rollway_core::units::Millis;
+use rollway_core::verdict::eprocess::Pair;
 
 use crate::faults::Fault;
 use crate::happening::{Call, Happening, Who};
@@ -125,6 +127,16 @@ impl World {
         plane.idle = false;
     }
 
+    /// What a source says of two releases that are equally good, if it says anything.
+    fn counted(&mut self) -> Sample {
+        if self.rng.chance(50) {
+            return Sample::Missed("it was not told".into());
+        }
+        let arm = |total: u64| Counters { total, bad: total / 100, ..Counters::default() };
+        let (canary, baseline) = (arm(self.now / 100), arm(self.now / 10));
+        Sample::Counters(Box::new(Pair { canary, baseline }))
+    }
+
     fn perform(&mut self, at: usize, effect: Effect) {
         let plane = &mut self.planes[at];
         let who = (at, plane.life);
@@ -171,6 +183,11 @@ impl World {
             Effect::Probe(id, number, trust) => self.begin_probing(at, id, number, trust),
             Effect::StopProbing(id) => {
                 plane.probings.remove(&id);
+            }
+            Effect::Sample(ask) => {
+                let sample = self.counted();
+                let at = self.now + self.latency();
+                self.agenda.add(at, Happening::Mail(who, Input::Sampled(ask, sample)));
             }
             Effect::Answer(ticket, unfenced) => {
                 let aborted = plane.tickets.remove(&ticket).flatten();

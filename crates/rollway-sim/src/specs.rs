@@ -110,7 +110,7 @@ fn strategy(rng: &mut Rng) -> Strategy {
             auto_promote: rng.chance(800),
             scale_down_delay: *rng.pick(&[Millis::ZERO, Millis::seconds(4)]),
         }),
-        5 | 6 => Strategy::Canary(Canary { steps: steps(rng) }),
+        5 | 6 => Strategy::Canary(Canary { steps: steps(rng), ..Canary::default() }),
         _ => Strategy::Recreate,
     }
 }

@@ -6,7 +6,9 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::crash;
 use crate::failure::{Failure, FailureKind};
+use crate::os::proc::Identity;
 
 /// Replaces the file at `path` by `bytes`: temporary file, fsync, rename, fsync of the folder.
 ///
@@ -14,12 +16,16 @@ use crate::failure::{Failure, FailureKind};
 /// means that the new content is in place but a power cut may still bring the previous one back.
 pub fn atomic_write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
     let temporary = temporary_beside(path);
-    let written = write_new(&temporary, bytes, mode).and_then(|()| fs::rename(&temporary, path));
+    let written = write_new(&temporary, bytes, mode).and_then(|()| {
+        crash::point("files.replace.written");
+        fs::rename(&temporary, path)
+    });
     if let Err(error) = written {
         // It may never have been made, and nothing depends on its going.
         let _ = fs::remove_file(&temporary);
         return Err(Failure::because(FailureKind::NotDone, writing(path), error));
     }
+    crash::point("files.replace.renamed");
     sync_folder(folder_of(path))
         .map_err(|error| Failure::because(FailureKind::Unknown, writing(path), error))
 }
@@ -46,6 +52,28 @@ pub fn temporary_beside(path: &Path) -> PathBuf {
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
     name.push(format!(".{}-{count}.tmp", std::process::id()));
     path.with_file_name(name)
+}
+
+/// Removes what processes that died amid replacing the file at `path` left beside it. What cannot
+/// be removed stays: nothing depends on its going.
+pub fn remove_leftovers(path: &Path) {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return };
+    let Ok(entries) = fs::read_dir(folder_of(path)) else { return };
+    for entry in entries.filter_map(Result::ok) {
+        let found = entry.file_name();
+        if writer_of(&found.to_string_lossy(), name).is_some_and(|pid| Identity::of(pid).is_none())
+        {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Whose temporary file of `name` this is: see `temporary_beside`. SQLite has journals beside it.
+fn writer_of(found: &str, name: &str) -> Option<i32> {
+    let rest = found.strip_prefix('.')?.strip_prefix(name)?.strip_prefix('.')?;
+    let (pid, rest) = rest.split_once('-')?;
+    let (_, ending) = rest.split_once('.')?;
+    ending.starts_with("tmp").then(|| pid.parse().ok())?
 }
 
 /// The folder that a file is in; a bare name is in the current one.
@@ -88,6 +116,24 @@ mod tests {
         assert_eq!(fs::metadata(&path).expect("metadata").permissions().mode() & 0o777, 0o600);
         let names = fs::read_dir(folder.path()).expect("list").count();
         assert_eq!(names, 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn what_the_dead_left_is_removed_and_what_the_living_write_is_not() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("table.json");
+        let mut dead = std::process::Command::new("true").spawn().expect("a process");
+        dead.wait().expect("its end");
+        let ours = folder.path().join(format!(".table.json.{}-7.tmp", std::process::id()));
+        let others = folder.path().join(format!(".other.{}-7.tmp", dead.id()));
+        let gone = ["", "-journal"]
+            .map(|ending| folder.path().join(format!(".table.json.{}-7.tmp{ending}", dead.id())));
+        for file in gone.iter().chain([&path, &ours, &others]) {
+            fs::write(file, "").expect("a file");
+        }
+        remove_leftovers(&path);
+        assert!(gone.iter().all(|file| !file.exists()), "what the dead left is still there");
+        assert!([path, ours, others].iter().all(|file| file.exists()), "too much was removed");
     }
 
     #[test]

@@ -2,11 +2,13 @@
 
 pub mod api;
 pub mod cli;
+pub mod crash;
 pub mod driver;
 pub mod engine;
 pub mod failure;
 pub mod files;
 pub mod load;
+pub mod metrics;
 pub mod os;
 pub mod probe;
 pub mod proxy;

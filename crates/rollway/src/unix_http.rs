@@ -5,6 +5,7 @@
 
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
+use std::sync::PoisonError;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -44,25 +45,91 @@ pub async fn request(
     path: &str,
     body: Vec<u8>,
 ) -> Result<(StatusCode, Bytes), Failure> {
-    let doing = || format!("could not ask {name} for {method} {path}");
-    let stream = connect(folder, name)
-        .await
-        .map_err(|error| Failure::because(FailureKind::NotDone, doing(), error))?;
-    let unknown = |error: hyper::Error| Failure::because(FailureKind::Unknown, doing(), error);
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(unknown)?;
-    let driving = tokio::spawn(connection);
-    let request = Request::builder()
-        .method(method.clone())
-        .uri(path)
-        .header(http::header::HOST, "localhost")
-        .header(http::header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))
-        .map_err(|error| Failure::because(FailureKind::NotDone, doing(), error))?;
-    let answer = sender.send_request(request).await.map_err(unknown)?;
-    let status = answer.status();
-    let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await;
-    driving.abort();
-    let body = body.map_err(|error| Failure::because(FailureKind::Unknown, doing(), error))?;
-    Ok((status, body.to_bytes()))
+    let asked = Asked { name, method, path, body: Bytes::from(body) };
+    let mut sender = asked.connect(folder).await?;
+    asked.send(&mut sender).await
+}
+
+/// A connection to one socket that is kept from request to request, for requests that may be
+/// made twice: an answer that was lost with the connection is asked for again on a fresh one.
+#[derive(Default)]
+pub struct Kept(std::sync::Mutex<Option<Sender>>);
+
+impl Kept {
+    /// One request, on the kept connection if nobody uses it. What refuses is asked again on a
+    /// fresh connection: the kept one may lead to a process whose place another one has taken.
+    pub async fn request(
+        &self,
+        (folder, name): (&Path, &str),
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<(StatusCode, Bytes), Failure> {
+        let asked = Asked { name, method, path, body: Bytes::from(body) };
+        if let Some(mut sender) = self.take()
+            && let Ok(answer) = asked.send(&mut sender).await
+            && answer.0.is_success()
+        {
+            self.keep(sender);
+            return Ok(answer);
+        }
+        let mut sender = asked.connect(folder).await?;
+        let answer = asked.send(&mut sender).await?;
+        self.keep(sender);
+        Ok(answer)
+    }
+
+    fn take(&self) -> Option<Sender> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn keep(&self, sender: Sender) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+    }
+}
+
+type Sender = hyper::client::conn::http1::SendRequest<Full<Bytes>>;
+
+/// A request before it has a connection.
+struct Asked<'a> {
+    name: &'a str,
+    method: Method,
+    path: &'a str,
+    body: Bytes,
+}
+
+impl Asked<'_> {
+    fn doing(&self) -> String {
+        format!("could not ask {} for {} {}", self.name, self.method, self.path)
+    }
+
+    fn unknown(&self, error: impl std::fmt::Display) -> Failure {
+        Failure::because(FailureKind::Unknown, self.doing(), error.to_string())
+    }
+
+    async fn connect(&self, folder: &Path) -> Result<Sender, Failure> {
+        let stream = connect(folder, self.name)
+            .await
+            .map_err(|error| Failure::because(FailureKind::NotDone, self.doing(), error))?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.unknown(error))?;
+        // It ends with its sender.
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    async fn send(&self, sender: &mut Sender) -> Result<(StatusCode, Bytes), Failure> {
+        let request = Request::builder()
+            .method(self.method.clone())
+            .uri(self.path)
+            .header(http::header::HOST, "localhost")
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(Full::new(self.body.clone()))
+            .map_err(|error| Failure::because(FailureKind::NotDone, self.doing(), error))?;
+        let answer = sender.send_request(request).await.map_err(|error| self.unknown(error))?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await;
+        Ok((status, body.map_err(|error| self.unknown(error))?.to_bytes()))
+    }
 }

@@ -49,12 +49,14 @@ impl Engine {
             let next = self.rest(Some(self.look_after.min(self.fence_after)));
             return Turn { effects: self.effects(), next };
         }
+        self.ask_sources();
         let next = match self.decision() {
             None => self.rest(None),
             Some((Decision::Wait(waiting), wake)) => {
                 let standby = self.progress.standby.map(|(_, until)| until);
                 let standby = standby.filter(|until| *until > self.now);
-                let until = [waiting.until, wake, standby].into_iter().flatten().min();
+                let until =
+                    [waiting.until, wake, standby, self.next_ask()].into_iter().flatten().min();
                 self.waiting = self.progress.active.is_some().then_some(waiting);
                 self.rest(until)
             }
@@ -319,6 +321,7 @@ impl Engine {
     }
 
     fn stage_done(&mut self) {
+        self.close_trials();
         let Some(active) = &self.progress.active else { return };
         let (stage, last) = (active.stage, active.stage + 1 >= active.plan.stages.len());
         self.push(What::StageDone { stage });
@@ -409,6 +412,7 @@ impl Engine {
 
     fn end(&mut self, what: What) {
         self.push(what);
+        self.asked.clear();
         self.waiting = None;
         self.renew_snapshot();
         self.append(Tries::UntilWritten, Extra { rows: Rows::Deployment, ..Extra::default() });

@@ -15,6 +15,7 @@ mod observation;
 mod outcome;
 mod resume;
 mod verb;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +24,9 @@ pub use ask::{By, Keyed, Wanted};
 pub use decide::{Next, Turn};
 pub use resume::Snapshot;
 pub use verb::{Check, Verb};
+pub use watch::Ask;
 
+use crate::analysis::Sample;
 use crate::event::{Event, What};
 use crate::ids::{Generation, InstanceId, ReleaseNumber, ServiceName};
 use crate::mutant::{self, Mutant};
@@ -100,6 +103,8 @@ pub enum Input {
     Changed,
     /// A proxy was started: what it was told before may be forgotten.
     ProxyStarted,
+    /// What a source said when it was asked.
+    Sampled(Ask, Sample),
 }
 
 /// The number of an answer that waits.
@@ -122,6 +127,8 @@ pub enum Effect {
     Fence(Generation),
     /// Ask the driver what there is; answered by [`Input::Seen`] with this turn.
     Observe(u64),
+    /// Ask the source of a judgement; answered by [`Input::Sampled`].
+    Sample(Ask),
     /// Begin to probe, under this number; a trusted one is taken for healthy until it fails.
     Probe(InstanceId, u64, Trust),
     /// Probe no more.
@@ -295,6 +302,8 @@ pub struct Engine {
     route_wait: u64,
     heal_after: Millis,
     heal_wait: u64,
+    /// When the source of each judgement was asked, and whether the answer is still to come.
+    asked: BTreeMap<usize, (Millis, bool)>,
 }
 
 impl Engine {
@@ -338,6 +347,7 @@ impl Engine {
             route_wait: ROUTE_MS.0,
             heal_after: Millis::ZERO,
             heal_wait: HEAL_MS.0,
+            asked: BTreeMap::new(),
         }
     }
 

@@ -48,6 +48,7 @@ impl Engine {
             Input::Changed => self.changed(),
             // Its last members are still the last that are known to have served.
             Input::ProxyStarted => self.observed.lose_route(),
+            Input::Sampled(ask, sample) => self.sampled(&ask, sample),
         }
     }
 

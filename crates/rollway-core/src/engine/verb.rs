@@ -127,8 +127,8 @@ impl Engine {
         let number = self.active_number("promote")?;
         let active = self.progress.active.as_ref().expect("checked just now");
         let gated = active.current().is_some_and(|stage| match &stage.gate {
-            Some(Gate::Hold(_) | Gate::Approve(_)) => true,
-            None => false,
+            Some(Gate::Hold(_) | Gate::Approve(_) | Gate::Analyse(_)) => true,
+            None => active.is_held(),
         });
         if active.undo.is_some() {
             return Err(Problem::new("promote", "the deployment is being undone"));

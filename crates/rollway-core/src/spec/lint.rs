@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::words::listen_address;
-use super::{CanaryStep, Check, Order, Probe, Report, Rule, Spec, Strategy, Traffic};
+use super::{
+    Analysis, CanaryStep, Check, Judge, Order, Probe, Report, Rule, Spec, Strategy, Traffic,
+};
 use crate::problem::Problem;
 use crate::template;
 use crate::units::{Millis, Rounding};
@@ -249,6 +251,9 @@ fn strategy(spec: &Spec, report: &mut Report) {
         Strategy::BlueGreen(_) => "switches",
         Strategy::Canary(canary) => {
             steps(&canary.steps, report);
+            if canary.analysis.judge != Judge::None {
+                analysis(&canary.analysis, "strategy.canary.analysis", report);
+            }
             "splits"
         }
         Strategy::Rolling | Strategy::Recreate => return,
@@ -281,8 +286,48 @@ fn steps(steps: &[CanaryStep], report: &mut Report) {
                 "this asks for approval before the new release has any traffic",
                 "begin with a `weight`",
             ),
+            CanaryStep::Analyse(_) if last == 0 => report.problem(
+                format!("{path}.analyse"),
+                "this judges before the new release has any traffic",
+                "begin with a `weight`",
+            ),
+            CanaryStep::Analyse(_) if last >= 100 => report.problem(
+                format!("{path}.analyse"),
+                "the old release has no traffic any more to compare with",
+                "judge at a `weight` below 100",
+            ),
+            CanaryStep::Analyse(by) if by.judge == Judge::None => report.problem(
+                format!("{path}.analyse.judge"),
+                "nobody judges, so that this step would never end",
+                "name a judge, or use `hold` or `approve`",
+            ),
+            CanaryStep::Analyse(by) => analysis(by, &format!("{path}.analyse"), report),
             CanaryStep::Hold(_) | CanaryStep::Approve(_) => {}
         }
+    }
+}
+
+/// What a judge could never come to a decision with.
+fn analysis(by: &Analysis, path: &str, report: &mut Report) {
+    if by.interval >= by.deadline {
+        let what = format!("the first check, after {}, is not before the deadline", by.interval);
+        let hint = "make `deadline` many times as long as `interval`";
+        report.problem(format!("{path}.deadline"), what, hint);
+    } else if by.warmup >= by.deadline {
+        let what = format!("the warm-up of {} lasts until the deadline", by.warmup);
+        let hint = "nothing would be compared; make `deadline` longer or `warmup` shorter";
+        report.problem(format!("{path}.deadline"), what, hint);
+    } else if by.min_bake > by.deadline {
+        let what = format!("`min_bake` {} lasts longer than the deadline", by.min_bake);
+        let hint = "make `deadline` at least as long as `min_bake`";
+        report.problem(format!("{path}.min_bake"), what, hint);
+    }
+    if let Judge::Sequential(judge) = &by.judge
+        && judge.metrics.len() > 1
+        && judge.metrics[0] == judge.metrics[1]
+    {
+        let hint = "name `errors`, `latency`, or both";
+        report.problem(format!("{path}.judge.sequential.metrics"), "one is named twice", hint);
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`format`]) -> the model -> [`lint`] (what the shape cannot say). Every step reports all that
 //! it finds.
 
+pub mod analysis;
 pub mod check;
 pub mod format;
 mod json;
@@ -20,6 +21,7 @@ mod toml;
 pub mod words;
 mod yaml;
 
+pub use analysis::{Analysis, Inconclusive, Judge, Measure, Sequential, Source};
 pub use model::*;
 pub use quantities::{Room, StatusRange};
 pub use reference::docs;

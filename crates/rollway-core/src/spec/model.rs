@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::analysis::Analysis;
 use super::quantities::{Room, StatusRange};
 use crate::ids::{ServiceName, Version};
 use crate::units::{Amount, Bytes, Millis};
@@ -423,13 +424,18 @@ impl Default for BlueGreen {
 pub struct Canary {
     /// The steps; full weight comes by itself after the last.
     pub steps: Vec<CanaryStep>,
+    /// The judgement over all steps.
+    pub analysis: Analysis,
+    /// So long after the last step the old release keeps a small share of the traffic.
+    pub bake: Millis,
 }
 
 impl Default for Canary {
     fn default() -> Self {
         let hold = CanaryStep::Hold(Millis::seconds(30));
         let steps = [10, 25, 50].into_iter();
-        Self { steps: steps.flat_map(|w| [CanaryStep::Weight(w), hold.clone()]).collect() }
+        let steps = steps.flat_map(|w| [CanaryStep::Weight(w), hold.clone()]).collect();
+        Self { steps, analysis: Analysis::default(), bake: Millis::ZERO }
     }
 }
 
@@ -443,6 +449,8 @@ pub enum CanaryStep {
     Hold(Millis),
     /// Wait for `rollway promote`; the text says what to look at.
     Approve(String),
+    /// Wait for the judgement.
+    Analyse(Box<Analysis>),
 }
 
 /// Where requests come in, and how they are spread.

@@ -8,8 +8,13 @@ use super::{Goal, HookPoint, Plan, Request, Slots, Split, Stage, goal, only, sta
 use crate::arithmetic::basic::weighted_counts;
 use crate::arithmetic::canary_instances;
 use crate::ids::ReleaseNumber;
-use crate::plan::{Gate, Pace};
-use crate::spec::{Canary, CanaryStep};
+use crate::plan::{Gate, Pace, Watch};
+use crate::spec::{Analysis, Canary, CanaryStep, Judge, Source};
+use crate::units::Millis;
+
+/// The new release's share while the bake lasts: without a baseline beside it, nothing could be
+/// judged any more.
+const BAKE_WEIGHT: u32 = 95;
 
 pub(super) fn plan(request: Request<'_>, from: ReleaseNumber, canary: &Canary) -> Plan {
     let mut plan = request.plan("canary");
@@ -25,6 +30,10 @@ pub(super) fn plan(request: Request<'_>, from: ReleaseNumber, canary: &Canary) -
             }
             CanaryStep::Hold(time) => (format!("hold {time}"), Some(Gate::Hold(*time))),
             CanaryStep::Approve(what) => ("approve".to_owned(), Some(Gate::Approve(what.clone()))),
+            CanaryStep::Analyse(by) => {
+                plan.watches.push(Watch { stages: (0, 0), is_gate: true, by: (**by).clone() });
+                ("analyse".to_owned(), Some(Gate::Analyse(plan.watches.len() - 1)))
+            }
         };
         let (goal, pace) = match has_traffic {
             true => (at_weight(&request, from, weight), pace.clone()),
@@ -38,6 +47,12 @@ pub(super) fn plan(request: Request<'_>, from: ReleaseNumber, canary: &Canary) -
             _ => plan.stages.push(Stage { gate, ..stage(&name, goal, &pace) }),
         }
     }
+    if has_traffic && canary.bake > Millis::ZERO {
+        let gate = Some(Gate::Hold(canary.bake));
+        let goal = at_weight(&request, from, BAKE_WEIGHT.max(weight.min(99)));
+        plan.stages.push(Stage { gate, ..stage("bake", goal, &pace) });
+    }
+    watch(&mut plan, &canary.analysis, has_traffic);
     if has_traffic {
         promote(&mut plan, &request, from, &pace);
     } else {
@@ -53,6 +68,23 @@ pub(super) fn plan(request: Request<'_>, from: ReleaseNumber, canary: &Canary) -
         first.before.insert(0, HookPoint::BeforeDeploy);
     }
     plan
+}
+
+/// Says which stages each judgement watches, and adds the one over all steps. Without traffic
+/// there is nothing that the proxy could count.
+fn watch(plan: &mut Plan, over_all: &Analysis, has_traffic: bool) {
+    for (place, stage) in plan.stages.iter().enumerate() {
+        if let Some(Gate::Analyse(watch)) = stage.gate {
+            plan.watches[watch].stages = (place, place);
+        }
+    }
+    let source = match over_all.source {
+        Source::EmbeddedProxy => has_traffic,
+    };
+    if source && over_all.judge != Judge::None && !plan.stages.is_empty() {
+        let stages = (0, plan.stages.len() - 1);
+        plan.watches.push(Watch { stages, is_gate: false, by: over_all.clone() });
+    }
 }
 
 /// All instances beside the old ones, the whole traffic, and then the old ones go.

@@ -102,6 +102,7 @@ pub fn undo(failed: &Plan, spec: &Spec, ready: u32) -> Plan {
 pub fn undo_from(failed: &Plan, spec: &Spec, ready: u32, now: &Split) -> Plan {
     let mut plan = failed.clone();
     plan.standby = None;
+    plan.watches.clear();
     plan.automatic_rollback = false;
     // Nothing is new any more: no release is favoured by testers or by a growing weight.
     (plan.from, plan.to) = (failed.from, failed.from);
@@ -170,6 +171,7 @@ impl Request<'_> {
             instances: self.instances,
             instances_before: self.before,
             stages: Vec::new(),
+            watches: Vec::new(),
             standby: None,
             automatic_rollback: self.spec.rollback.automatic,
         }

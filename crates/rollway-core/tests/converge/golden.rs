@@ -88,7 +88,7 @@ fn way(name: &str) -> Way {
     match name {
         "rolling" => Way::Rolling,
         "blue_green" => Way::BlueGreen(BlueGreen::default()),
-        "canary" => Way::Canary(Canary { steps }),
+        "canary" => Way::Canary(Canary { steps, ..Canary::default() }),
         "recreate" => Way::Recreate,
         other => panic!("no strategy is called {other}"),
     }
@@ -175,8 +175,10 @@ fn another_decision_is_noticed() {
 #[test]
 fn a_newer_format_is_refused() {
     let text = read("rolling", "completed");
-    let newer = text.replacen("\"format\":1", "\"format\":2", 1);
+    let next = FORMAT + 1;
+    let newer = text.replacen("\"format\":1", &format!("\"format\":{next}"), 1);
     assert_ne!(newer, text);
     let why = replay(&newer).expect_err("a newer format");
-    assert!(why.contains("have the format 2") && why.contains("reads up to 1"), "{why}");
+    let (has, reads) = (format!("have the format {next}"), format!("reads up to {FORMAT}"));
+    assert!(why.contains(&has) && why.contains(&reads), "{why}");
 }

@@ -345,7 +345,10 @@ fn ways() -> impl Strategy<Value = Way> {
     let weights = proptest::collection::btree_set(1u32..100, 1..4);
     let canary = weights.prop_map(|weights| {
         let step = |weight| [CanaryStep::Weight(weight), CanaryStep::Hold(Millis::seconds(5))];
-        Way::Canary(Canary { steps: weights.into_iter().flat_map(step).collect() })
+        Way::Canary(Canary {
+            steps: weights.into_iter().flat_map(step).collect(),
+            ..Canary::default()
+        })
     });
     prop_oneof![
         Just(Way::Rolling),
@@ -422,7 +425,7 @@ proptest! {
         choices in proptest::collection::vec(any::<u8>(), 1..60),
     ) {
         let steps = weights.into_iter().map(CanaryStep::Weight).collect();
-        let mut spec = spec(update, Way::Canary(Canary { steps }));
+        let mut spec = spec(update, Way::Canary(Canary { steps, ..Canary::default() }));
         spec.traffic = None;
         let mut world = World::without_traffic(instances);
         world.bad = bad;

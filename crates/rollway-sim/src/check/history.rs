@@ -1,5 +1,6 @@
 //! What the history on disk may say: each event must be allowed by those before it.
 
+use rollway_core::analysis::Trial;
 use rollway_core::event::{DeploymentKind, Event, What};
 use rollway_core::ids::ReleaseNumber;
 use rollway_core::plan::{Action, Gate, Plan, Slots};
@@ -70,7 +71,10 @@ impl World {
             | What::Approved { .. }
             | What::Paused { .. }
             | What::Resumed { .. }
-            | What::HookEnded { .. } => {}
+            | What::HookEnded { .. }
+            | What::AnalysisBegan { .. }
+            | What::AnalysisSample { .. }
+            | What::AnalysisVerdict { .. } => {}
         }
         if deployment.is_some() && deployment != was && deployment != is {
             self.wrong(
@@ -108,6 +112,10 @@ impl World {
                 let shut = match stage.and_then(|stage| stage.gate.as_ref()) {
                     None => false,
                     Some(Gate::Approve(_)) => !opened,
+                    Some(Gate::Analyse(watch)) => {
+                        let trial = active.and_then(|active| active.trials.get(watch));
+                        !opened && !trial.is_some_and(Trial::advances)
+                    }
                     Some(Gate::Hold(time)) => {
                         let held = active.and_then(|active| active.reached);
                         !opened && held.is_none_or(|at| now.0 < at.0 + time.0)
@@ -135,7 +143,10 @@ impl World {
             | What::Approved { .. }
             | What::Paused { .. }
             | What::Resumed { .. }
-            | What::HookEnded { .. } => None,
+            | What::HookEnded { .. }
+            | What::AnalysisBegan { .. }
+            | What::AnalysisSample { .. }
+            | What::AnalysisVerdict { .. } => None,
         };
         if let Some((invariant, what)) = wrong {
             self.wrong(invariant, what);

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Extension;
 use axum::extract::DefaultBodyLimit;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -96,7 +98,11 @@ async fn accept(listener: UnixListener, served: Served, mut stopped: watch::Rece
         };
         // Who asks is told by the kernel, not by the asker.
         let uid = stream.peer_cred().map(|peer| peer.uid()).ok();
-        let service = TowerToHyperService::new(router.clone().layer(Extension(Peer(uid))));
+        let router = TowerToHyperService::new(router.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(uid));
+            router.call(request)
+        });
         connections.spawn(async move {
             let server = auto::Builder::new(TokioExecutor::new());
             // A client that goes away is its own matter.

@@ -30,6 +30,7 @@ pub(super) fn router(served: Served) -> Router {
         .route("/v1/services/{service}/events", get(events))
         .route("/v1/services/{service}/deployments", get(deployments))
         .route("/v1/services/{service}/deployments/{number}", get(deployment))
+        .route("/v1/services/{service}/deployments/{number}/analysis", get(analysis))
         .route("/v1/services/{service}/releases", get(releases))
         .route("/v1/services/{service}/releases/{number}", get(release))
         .route("/v1/services/{service}/{verb}", post(verb))
@@ -143,6 +144,13 @@ async fn deployment(
 ) -> Answer<rollway_core::view::DeploymentView> {
     let wait = Duration::from_millis(page.wait_ms);
     Ok(Json(served.engine.deployment(&named(&service)?, number, wait).await?))
+}
+
+async fn analysis(
+    State(served): State<Served>,
+    Path((service, number)): Path<(String, u64)>,
+) -> Answer<rollway_core::explain::Explanation> {
+    Ok(Json(served.engine.explain(&named(&service)?, number).await?))
 }
 
 async fn releases(

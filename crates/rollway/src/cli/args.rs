@@ -73,6 +73,11 @@ pub enum Verb {
     Events(EventsFlags),
     /// Show the deployments of a service, or check the records.
     History(HistoryFlags),
+    /// Tell how a canary was judged, what decided, and what would have changed it.
+    Explain(ExplainFlags),
+    /// Look at judgements again.
+    #[command(subcommand)]
+    Analysis(AnalysisVerb),
     /// Bring an earlier release back.
     Rollback(RollbackFlags),
     /// Open the gate that the deployment waits at.
@@ -307,6 +312,20 @@ pub enum ReleaseVerb {
         #[arg(required = true, num_args = 2..=3, value_name = "RELEASE")]
         service_and_releases: Vec<String>,
     },
+}
+
+/// `rollway explain`.
+#[derive(Debug, Args)]
+pub struct ExplainFlags {
+    /// The deployment, as in shop-7; `rollway history` lists them.
+    pub deployment: String,
+}
+
+/// The verbs about judgements.
+#[derive(Debug, Subcommand)]
+pub enum AnalysisVerb {
+    /// Compute the verdicts of a deployment again from the stored samples, and compare.
+    Replay(ExplainFlags),
 }
 
 /// `rollway lint`.

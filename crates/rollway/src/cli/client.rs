@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
+use rollway_core::explain::Explanation;
 use rollway_core::ids::ServiceName;
 use rollway_core::release::Release;
 use rollway_core::view::{
@@ -195,6 +196,12 @@ impl<'a> Client<'a> {
         number: u64,
     ) -> Result<DeploymentView, Wrong> {
         self.get(&format!("/v1/services/{service}/deployments/{number}"), ANSWER_WAIT).await
+    }
+
+    /// How the judgements of a deployment went.
+    pub async fn explain(&self, service: &ServiceName, number: u64) -> Result<Explanation, Wrong> {
+        let path = format!("/v1/services/{service}/deployments/{number}/analysis");
+        self.get(&path, ANSWER_WAIT).await
     }
 
     /// The releases of a service.

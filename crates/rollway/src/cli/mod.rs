@@ -7,6 +7,7 @@ mod demo;
 mod deploy;
 mod doctor;
 mod events;
+mod explain;
 mod follow;
 mod history;
 mod init;
@@ -34,7 +35,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use args::{Cli, Verb};
+use args::{AnalysisVerb, Cli, Verb};
 use client::Client;
 use out::Out;
 use wrong::{DONE, Wrong};
@@ -88,6 +89,8 @@ fn verb(cli: Cli, colour: bool) -> Result<(), Wrong> {
         Verb::Logs(flags) => wait(logs::logs(&ctx, &flags)),
         Verb::Events(flags) => wait(events::events(&ctx, &flags)),
         Verb::History(flags) => wait(history::history(&ctx, &flags)),
+        Verb::Explain(flags) => wait(explain::explain(&ctx, &flags)),
+        Verb::Analysis(AnalysisVerb::Replay(flags)) => wait(explain::replay(&ctx, &flags)),
         Verb::Rollback(flags) => wait(verbs::rollback(&ctx, flags)),
         Verb::Promote(flags) => wait(verbs::promote(&ctx, flags)),
         Verb::Pause(flags) => wait(verbs::pause(&ctx, flags)),

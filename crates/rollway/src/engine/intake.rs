@@ -11,6 +11,7 @@ use rollway_core::template::{self, Values};
 use rollway_core::view::DeployArgs;
 
 use super::command::Refusal;
+use crate::crash;
 use crate::store;
 
 /// The largest environment file, in bytes.
@@ -86,6 +87,7 @@ pub(super) fn take(state_dir: &Path, args: &DeployArgs) -> Result<Intake, Refusa
         spec,
     };
     release.digest = release.content_digest();
+    crash::point("engine.intake.kept");
     Ok(Intake {
         request_digest: release.digest.clone(),
         release,

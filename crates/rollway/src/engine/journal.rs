@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::clock::{Clock, wall_ms};
+use crate::crash;
 use crate::failure::{Failure, FailureKind};
 use crate::store::{Batch, DeploymentRow, NewEvent, Store};
 
@@ -78,6 +79,7 @@ impl Journal {
                 }
                 Err(failure) => self.failed(&failure),
             }
+            crash::point("engine.journal.retry");
             tokio::time::sleep(Duration::from_millis(wait)).await;
             wait = (wait * 2).min(RETRY_MS.1);
             // Perhaps it was written and only the answer was lost.

@@ -11,6 +11,7 @@ mod number;
 mod perform;
 mod prune;
 mod recover;
+mod sample;
 mod views;
 
 use std::collections::BTreeMap;

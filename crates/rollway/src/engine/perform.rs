@@ -19,6 +19,7 @@ use super::actor::Actor;
 use super::hooks;
 use super::journal::{Entry, Rows};
 use super::number::release_row;
+use crate::crash;
 use crate::driver::{Driver, Ensured, Fence, Launch, StopOrder};
 use crate::failure::{Failure, FailureKind};
 use crate::store::{AuditRecord, IdempotencyKey, Verdict};
@@ -49,7 +50,9 @@ impl Actor {
                         task.abort();
                     }
                 }
+                Effect::Sample(ask) => self.sample(ask),
                 Effect::Answer(ticket, unfenced) => {
+                    crash::point("engine.answer.before");
                     // The caller may have gone.
                     let _ = self.answers.remove(&ticket).map(|answer| answer.send(unfenced));
                 }
@@ -80,6 +83,7 @@ impl Actor {
     }
 
     async fn append(&mut self, append: Append) -> Result<(), Failure> {
+        crash::point("engine.append.before");
         let entry = Entry::new(&append, self.rows(&append.extra));
         match append.tries {
             Tries::UntilWritten => self.journal.commit(entry).await,
@@ -90,6 +94,7 @@ impl Actor {
                 }
             }
         }
+        crash::point("engine.append.after");
         Ok(())
     }
 
@@ -199,13 +204,19 @@ impl Actor {
             let begin = |id| {
                 let launch = launch(&release, id, secrets.clone());
                 let (driver, fence) = (&driver, &fence);
-                async move { (id, driver.start(fence, &launch).await) }
+                async move {
+                    crash::point("engine.start.before");
+                    let result = driver.start(fence, &launch).await;
+                    crash::point("engine.start.after");
+                    // Its own wait: what became of the others is told at once.
+                    if result.is_err() {
+                        tokio::time::sleep(FAILED_WAIT).await;
+                    }
+                    (id, result)
+                }
             };
             let mut starts: FuturesUnordered<_> = ids.into_iter().map(begin).collect();
             while let Some((id, result)) = starts.next().await {
-                if result.is_err() {
-                    tokio::time::sleep(FAILED_WAIT).await;
-                }
                 let result = result.map_err(Failed::from);
                 let _ = outcomes.send(Input::Started(id, result)).await;
             }
@@ -236,6 +247,7 @@ impl Actor {
             let driver = self.shared.driver(&release);
             let proxy = Arc::clone(&self.shared.proxy);
             tokio::spawn(async move {
+                crash::point("engine.retire.before");
                 let drained = match &release.spec.traffic {
                     Some(traffic) => {
                         let graces = (traffic.drain, traffic.stream_drain);
@@ -243,12 +255,14 @@ impl Actor {
                     }
                     None => Ok(0),
                 };
+                crash::point("engine.retire.drained");
                 let cut = drained.as_ref().copied().unwrap_or(0);
                 let result = match drained {
                     Ok(_) => driver.stop(&fence, id, &stop_order(&release)).await,
                     // It may still get requests: it is not stopped under them.
                     Err(failure) => Err(failure),
                 };
+                crash::point("engine.retire.after");
                 if result.is_err() {
                     tokio::time::sleep(FAILED_WAIT).await;
                 }
@@ -268,10 +282,12 @@ impl Actor {
             .insert(self.engine.service.clone(), listen);
         let (outcomes, proxy) = (self.outcomes.clone(), Arc::clone(&self.shared.proxy));
         tokio::spawn(async move {
+            crash::point("engine.route.before");
             let result = match table {
                 Some(table) => proxy.apply(&table).await,
                 None => proxy.remove(&fence.service, fence.generation).await,
             };
+            crash::point("engine.route.after");
             let result = result.map(|()| revision).map_err(Failed::from);
             let _ = outcomes.send(Input::Routed(route, result)).await;
         });
@@ -297,7 +313,9 @@ impl Actor {
         }
         tokio::spawn(async move {
             let folder = PathBuf::from(&release.folder);
+            crash::point("engine.hook.before");
             let (ok, detail) = hooks::run(&hook, &folder, &told).await;
+            crash::point("engine.hook.after");
             let _ = outcomes.send(Input::Hook(point, ok, detail)).await;
         });
     }

@@ -17,6 +17,7 @@ use super::Shared;
 use super::actor::Actor;
 use super::clock::{Clock, Stored};
 use super::journal::Journal;
+use crate::crash;
 use crate::driver::Fence;
 use crate::failure::{Failure, FailureKind};
 use crate::store::ServiceRow;
@@ -130,7 +131,9 @@ impl Actor {
         let (now, epoch) = (self.journal.clock.now(), self.shared.epoch);
         self.engine.adopt(now, epoch, seen, table.as_ref().map(route_of));
         let effects = self.engine.effects();
+        crash::point("engine.adopt.before");
         self.perform_all(effects).await;
+        crash::point("engine.adopt.after");
     }
 
     /// The table for a route; none = the service has no traffic any more.

@@ -171,7 +171,8 @@ impl Actor {
             match &stage.gate {
                 None => {}
                 Some(Gate::Approve(_)) if active.full => {}
-                Some(Gate::Approve(_)) => return None,
+                Some(Gate::Analyse(_)) if active.full => {}
+                Some(Gate::Approve(_) | Gate::Analyse(_)) => return None,
                 Some(Gate::Hold(_)) if active.full => {}
                 Some(Gate::Hold(time)) if index == active.stage => {
                     let passed = active.reached.map_or(0, |at| now.0.saturating_sub(at.0));

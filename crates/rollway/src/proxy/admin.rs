@@ -173,8 +173,20 @@ async fn drain_members(
     }
 }
 
-async fn metrics(State(proxy): State<Arc<Proxy>>) -> Json<report::Report> {
-    Json(report::report(&proxy.control))
+/// The service that is asked about; absent = all.
+#[derive(Debug, Deserialize)]
+struct About {
+    service: Option<String>,
+}
+
+async fn metrics(
+    State(proxy): State<Arc<Proxy>>,
+    Query(about): Query<About>,
+) -> Json<report::Report> {
+    Json(match about.service {
+        Some(service) => report::report_of(&proxy.control, &service),
+        None => report::report(&proxy.control),
+    })
 }
 
 async fn prometheus(State(proxy): State<Arc<Proxy>>) -> Response {

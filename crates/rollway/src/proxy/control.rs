@@ -14,10 +14,11 @@ use super::listener::{Listener, Routes, Target, normal_host};
 use super::service::Service;
 use super::shared::Shared;
 use super::sockets;
-use super::state::State;
+use super::state::{State, Unsynced};
 use super::table::{ServiceTable, listen_address};
 use super::tls::{Certificates, Entry};
 use super::worker::{Command, Worker};
+use crate::crash;
 use crate::failure::{Failure, FailureKind};
 
 /// What came of a change.
@@ -71,23 +72,33 @@ pub struct Control {
 #[derive(Default)]
 struct Changes {
     state: State,
+    /// The last one, before it is on its way to the disk.
+    unsynced: Option<Unsynced>,
     /// The last one on its way to the disk.
     syncing: Option<JoinHandle<std::io::Result<()>>>,
 }
 
 impl Changes {
-    /// Makes `next` what holds after any end of this process. The disk follows by itself: a switch
-    /// does not wait for it, but the next change does.
+    /// Makes `next` what holds after any end of this process. The disk follows when it is told to:
+    /// a switch does not wait for it, but the next change does.
     async fn save(&mut self, next: State, folder: &Path) -> Result<(), Failure> {
         let doing = "could not make the last table durable";
+        // There is one where whoever asked for the last change went away amid it.
+        self.sync();
         if let Some(syncing) = self.syncing.take() {
             let synced = syncing.await.map_err(std::io::Error::other).flatten();
             synced.map_err(|error| Failure::because(FailureKind::NotDone, doing, error))?;
         }
-        let unsynced = next.save(folder)?;
-        self.syncing = Some(tokio::task::spawn_blocking(move || unsynced.sync()));
+        self.unsynced = Some(next.save(folder)?);
         self.state = next;
         Ok(())
+    }
+
+    /// Lets the disk follow.
+    fn sync(&mut self) {
+        if let Some(unsynced) = self.unsynced.take() {
+            self.syncing = Some(tokio::task::spawn_blocking(move || unsynced.sync()));
+        }
     }
 }
 
@@ -203,10 +214,15 @@ impl Control {
             return Err(Refused::Problems(problems));
         }
         let fresh = self.open_missing(&next).map_err(Refused::Unusable)?;
+        crash::point("proxy.apply.before");
         changes.save(next, &self.folder).await.map_err(Refused::NotSaved)?;
+        crash::point("proxy.apply.saved");
         let service = self.service_or_new(&table.service);
         service.apply(table, false);
+        crash::point("proxy.apply.switched");
         self.relisten(&changes.state, fresh).await;
+        crash::point("proxy.apply.used");
+        changes.sync();
         Ok(outcome)
     }
 
@@ -227,10 +243,13 @@ impl Control {
         let mut next = current.clone();
         next.delete(name, generation);
         changes.save(next, &self.folder).await.map_err(Refused::NotSaved)?;
+        crash::point("proxy.remove.saved");
         if let Some(service) = self.service(name) {
             service.remove();
         }
         self.relisten(&changes.state, Vec::new()).await;
+        crash::point("proxy.remove.used");
+        changes.sync();
         Ok(Outcome::Removed)
     }
 

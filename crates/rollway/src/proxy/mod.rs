@@ -171,6 +171,8 @@ async fn told_to_end(proxy: &Proxy) -> Result<(), Failure> {
 /// Accepts nothing more, waits for what is in flight, and ends the workers.
 async fn finish(proxy: &Proxy) {
     let control = &proxy.control;
+    // Whoever still has a connection to the administration is to ask who comes next.
+    control.leaving.store(true, SeqCst);
     control.shared.ending.store(true, SeqCst);
     control.tell_all(|| Command::Finish).await;
     for listener in control.listeners() {

@@ -80,6 +80,13 @@ pub fn report(control: &Control) -> Report {
     Report { services, unrouted, latency_formula: FORMULA }
 }
 
+/// The counts of one service.
+pub fn report_of(control: &Control, service: &str) -> Report {
+    let service = control.service(service);
+    let services = service.iter().map(|one| (one.name.clone(), service_report(one))).collect();
+    Report { services, unrouted: BTreeMap::new(), latency_formula: FORMULA }
+}
+
 fn service_report(service: &Service) -> ServiceReport {
     let mut in_flight: BTreeMap<u64, u64> = BTreeMap::new();
     for endpoint in service.endpoints() {

@@ -5,14 +5,22 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, RenameFlags};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::table::ServiceTable;
+use crate::crash;
 use crate::failure::{Failure, FailureKind};
 
 /// Version of the file's format.
 const FORMAT: u32 = 1;
+/// The table that holds.
+const CURRENT: &str = "table.json";
+/// One that is being written, and then the one before, until the disk has both.
+const EXCHANGED: &str = "table.new";
+/// The one before.
+const PREVIOUS: &str = "table.prev.json";
 /// So many deleted services are remembered, to refuse what is late for them.
 const DELETED_MAX: usize = 1_000;
 
@@ -44,26 +52,14 @@ impl State {
         }
     }
 
-    /// Writes it, and keeps what was there before as `table.prev.json`. It is there after any end
-    /// of this process; what is returned makes it outlive a power cut, too, and must be done
-    /// before the next one is saved, so that one of the two is whole whatever happens.
+    /// Writes it in the place of what was there before. It is there after any end of this process;
+    /// what is returned makes it outlive a power cut, too, and must be done before the next one is
+    /// saved, so that one of the two is whole whatever happens.
     pub fn save(&self, folder: &Path) -> Result<Unsynced, Failure> {
         let envelope = Envelope { format: FORMAT, sha256: self.digest(), state: self.clone() };
         let text = serde_json::to_vec_pretty(&envelope).expect("plain data becomes JSON");
-        let path = folder.join("table.json");
-        let previous = folder.join("table.prev.json");
-        // A second name for the same file: at no moment is there no table.json.
-        let _ = std::fs::remove_file(&previous);
-        match std::fs::hard_link(&path, &previous) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => {
-                let doing = format!("could not keep {}", path.display());
-                return Err(Failure::because(FailureKind::NotDone, doing, error));
-            }
-        }
-        let file = replace(&path, &text).map_err(|error| {
-            let doing = format!("could not write {}", path.display());
+        let file = replace(folder, &text).map_err(|error| {
+            let doing = format!("could not write {}", folder.join(CURRENT).display());
             Failure::because(FailureKind::NotDone, doing, error)
         })?;
         Ok(Unsynced { file, folder: folder.to_owned() })
@@ -72,16 +68,18 @@ impl State {
     /// Reads it. Damaged files are put aside, never written over, and told of as alarms.
     pub fn load(folder: &Path) -> (Self, Vec<String>) {
         let mut alarms = Vec::new();
-        for name in ["table.json", "table.prev.json"] {
+        for name in [CURRENT, EXCHANGED, PREVIOUS] {
             let path = folder.join(name);
             match Self::read(&path) {
                 Ok(Some(state)) => {
-                    if name != "table.json" && !alarms.is_empty() {
+                    if name != CURRENT && !alarms.is_empty() {
                         alarms.push(format!("{name} is used instead, it is older"));
                     }
                     return (state, alarms);
                 }
                 Ok(None) => {}
+                // Most likely one that was being written: it never held.
+                Err(_) if name == EXCHANGED => {}
                 Err(failure) => {
                     let aside = put_aside(&path);
                     alarms.push(format!("{}; it was kept as {aside}", failure.chain()));
@@ -133,7 +131,7 @@ fn put_aside(path: &Path) -> String {
     }
 }
 
-/// A file that was written and may still be lost by a power cut.
+/// A table that holds, and may still be lost by a power cut.
 #[must_use]
 pub struct Unsynced {
     file: File,
@@ -141,22 +139,43 @@ pub struct Unsynced {
 }
 
 impl Unsynced {
-    /// Waits until the disk has it.
+    /// Waits until the disk has it, and gives the one before its lasting name.
     pub fn sync(&self) -> std::io::Result<()> {
         self.file.sync_all()?;
+        crash::point("proxy.state.synced");
+        match std::fs::rename(self.folder.join(EXCHANGED), self.folder.join(PREVIOUS)) {
+            // The first table has none before it.
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        crash::point("proxy.state.kept");
         File::open(&self.folder)?.sync_all()
     }
 }
 
-/// Replaces a file so that no other process ever sees half of it.
-fn replace(path: &Path, content: &[u8]) -> std::io::Result<File> {
-    let temporary = path.with_extension("new");
+/// Writes a table and exchanges it with the one that held: at no moment is there none, nobody
+/// sees half of one, and nothing has to be removed first, which would take longer than the rest.
+fn replace(folder: &Path, content: &[u8]) -> std::io::Result<File> {
+    let (new, current) = (folder.join(EXCHANGED), folder.join(CURRENT));
     let mut options = File::options();
     options.write(true).create(true).truncate(true);
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&temporary)?;
+    let mut file = options.open(&new)?;
     file.write_all(content)?;
-    std::fs::rename(&temporary, path)?;
+    crash::point("proxy.state.written");
+    match rustix::fs::renameat_with(CWD, &new, CWD, &current, RenameFlags::EXCHANGE) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::NOENT) => std::fs::rename(&new, &current)?,
+        // Not every file system can: then the one before gets a second name.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            let previous = folder.join(PREVIOUS);
+            let _ = std::fs::remove_file(&previous);
+            std::fs::hard_link(&current, &previous)?;
+            std::fs::rename(&new, &current)?;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    crash::point("proxy.state.renamed");
     Ok(file)
 }
 

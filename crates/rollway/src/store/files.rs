@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::digest::Digest;
 use super::place::{FILE_MODE, FOLDER_MODE};
+use crate::crash;
 use crate::failure::{Failure, FailureKind};
 use crate::files::{atomic_write, create_folder, folder_of, sync_folder, temporary_beside};
 
@@ -167,9 +168,11 @@ fn place(
     let folder = artifacts.join(digest.to_string());
     create_folder(&folder, FOLDER_MODE)?;
     let path = folder.join(name);
+    crash::point("store.keep.copied");
     fs::rename(copy, &path)?;
     sync_folder(&folder)?;
     sync_folder(artifacts)?;
+    crash::point("store.keep.placed");
     Ok(Kept { digest, path, size })
 }
 

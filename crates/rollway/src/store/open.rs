@@ -15,8 +15,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, R
 use super::place::{self, FILE_MODE, Identity};
 use super::script::{Cell, Script};
 use super::{schema, seal};
+use crate::crash;
 use crate::failure::{Failure, FailureKind};
-use crate::files::{folder_of, sync_folder, temporary_beside};
+use crate::files::{folder_of, remove_leftovers, sync_folder, temporary_beside};
 
 /// How long a statement waits for another process (someone's `sqlite3` shell) to let go.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
@@ -87,7 +88,7 @@ pub(super) async fn writer(database: &Path) -> Result<SqliteConnection, Failure>
     let mut connection = connect(database, &options).await?;
     let wanted = [
         ("journal_mode", "wal".to_owned()),
-        ("synchronous", "2".to_owned()),
+        ("synchronous", (synchronous() as u8).to_string()),
         ("foreign_keys", "1".to_owned()),
         ("application_id", schema::APPLICATION_ID.to_string()),
         ("user_version", schema::VERSION.to_string()),
@@ -169,10 +170,18 @@ fn options(database: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(database)
         .create_if_missing(false)
-        .synchronous(SqliteSynchronous::Full)
+        .synchronous(synchronous())
         .foreign_keys(true)
         .busy_timeout(BUSY_WAIT)
         .disable_statement_logging()
+}
+
+/// Every commit is on the disk when it returns. A debug build can be told to do without, by
+/// `ROLLWAY_STORE_SYNCHRONOUS=off`: only so can a test of power cuts show that it would see a loss.
+fn synchronous() -> SqliteSynchronous {
+    let off = cfg!(debug_assertions)
+        && std::env::var_os("ROLLWAY_STORE_SYNCHRONOUS").is_some_and(|word| word == "off");
+    if off { SqliteSynchronous::Off } else { SqliteSynchronous::Full }
 }
 
 async fn connect(
@@ -196,10 +205,10 @@ fn exists(path: &Path) -> Result<bool, Failure> {
 /// Makes the database under another name and renames it when it is whole, so that half of one is
 /// never found under its own name.
 async fn create(database: &Path) -> Result<(), Failure> {
+    remove_leftovers(database);
     let temporary = temporary_beside(database);
     let made = match fill(&temporary).await {
-        Ok(()) => fs::rename(&temporary, database)
-            .and_then(|()| sync_folder(folder_of(database)))
+        Ok(()) => put_in_place(&temporary, database)
             .map_err(|error| Box::new(error) as Box<dyn std::error::Error + Send + Sync>),
         Err(error) => Err(error),
     };
@@ -209,6 +218,13 @@ async fn create(database: &Path) -> Result<(), Failure> {
         let doing = format!("could not create {}", database.display());
         Failure::because(FailureKind::NotDone, doing, error)
     })
+}
+
+fn put_in_place(temporary: &Path, database: &Path) -> io::Result<()> {
+    crash::point("store.create.filled");
+    fs::rename(temporary, database)?;
+    crash::point("store.create.renamed");
+    sync_folder(folder_of(database))
 }
 
 async fn fill(path: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {

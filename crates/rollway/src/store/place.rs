@@ -4,9 +4,12 @@ use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::failure::{Failure, FailureKind};
-use crate::files::{atomic_write, create_folder};
+use crate::files::{atomic_write, create_folder, remove_leftovers};
+use crate::os::proc;
 
 /// The state folder is for its owner alone: it holds sockets, secrets' versions and history.
 pub const FOLDER_MODE: u32 = 0o700;
@@ -20,6 +23,11 @@ const LOCK: &str = "lock";
 const IDENTITY_BYTES_MAX: u64 = 1024;
 /// A process number has at most this many digits.
 const PID_DIGITS_MAX: u64 = 20;
+/// A process that is killed as it starts another one leaves its lock to it until that one runs its
+/// own program: milliseconds, or longer on a busy machine. Whoever comes next waits so long.
+const LEFT_WAIT_MAX: Duration = Duration::from_secs(2);
+/// The wait between two tries.
+const LEFT_LOOK: Duration = Duration::from_millis(2);
 
 /// Makes the state folder, or checks that the one there is ours alone.
 pub fn prepare_folder(state_dir: &Path) -> Result<(), Failure> {
@@ -52,7 +60,8 @@ pub struct StateLock {
     _file: File,
 }
 
-/// Takes the state folder for this process, or says which process has it.
+/// Takes the state folder for this process, or says which process has it. Blocks for a moment
+/// where the one who had it is dead and a child of it still holds on.
 pub fn lock(state_dir: &Path) -> Result<StateLock, Failure> {
     prepare_folder(state_dir)?;
     let path = state_dir.join(LOCK);
@@ -69,12 +78,19 @@ pub fn lock(state_dir: &Path) -> Result<StateLock, Failure> {
         .mode(FILE_MODE)
         .open(&path)
         .map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::Error(error)) => return Err(failed(error)),
-        Err(TryLockError::WouldBlock) => {
-            return Err(Failure::new(FailureKind::NotDone, in_use(state_dir, &file)));
+    let asked = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            Err(TryLockError::WouldBlock) => {}
         }
+        let holder = holder(&mut file).map_err(failed)?;
+        let lives = holder.is_some_and(|pid| proc::Identity::of(pid).is_some());
+        if lives || asked.elapsed() > LEFT_WAIT_MAX {
+            return Err(Failure::new(FailureKind::NotDone, in_use(state_dir, holder)));
+        }
+        thread::sleep(LEFT_LOOK);
     }
     let written = file
         .set_len(0)
@@ -84,15 +100,20 @@ pub fn lock(state_dir: &Path) -> Result<StateLock, Failure> {
     Ok(StateLock { _file: file })
 }
 
-fn in_use(state_dir: &Path, file: &File) -> String {
-    let mut text = String::new();
-    // Between taking the lock and writing the number the file is empty for a moment.
-    let read = file.take(PID_DIGITS_MAX).read_to_string(&mut text);
-    let holder = match (read, text.trim().parse::<u32>()) {
-        (Ok(_), Ok(pid)) => format!("process {pid}"),
-        (Ok(_), Err(_)) | (Err(_), Ok(_) | Err(_)) => "another process".to_owned(),
+/// Who wrote its number last; between taking the lock and writing it there is none for a moment.
+fn holder(file: &mut File) -> io::Result<Option<i32>> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.take(PID_DIGITS_MAX).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).trim().parse().ok())
+}
+
+fn in_use(state_dir: &Path, holder: Option<i32>) -> String {
+    let by = match holder {
+        Some(pid) => format!("process {pid}"),
+        None => "another process".to_owned(),
     };
-    format!("the state folder {} is in use by {holder}", state_dir.display())
+    format!("the state folder {} is in use by {by}", state_dir.display())
 }
 
 /// Where the database of a state folder is.
@@ -157,7 +178,9 @@ impl Identity {
     /// Replaces the file beside the database.
     pub(super) fn write(&self, state_dir: &Path) -> Result<(), Failure> {
         let text = format!("instance {}\nepoch {}\n", self.instance, self.epoch);
-        atomic_write(&state_dir.join(IDENTITY), text.as_bytes(), FILE_MODE)
+        let path = state_dir.join(IDENTITY);
+        remove_leftovers(&path);
+        atomic_write(&path, text.as_bytes(), FILE_MODE)
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -171,6 +194,8 @@ impl Identity {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -199,6 +224,21 @@ mod tests {
         assert!(failure.chain().contains(&process), "{}", failure.chain());
         drop(held);
         lock(&state).expect("after the first has gone");
+    }
+
+    #[test]
+    fn what_a_dead_holder_left_to_a_child_is_waited_for() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let state = folder.path().join("state");
+        let path = state.join(LOCK);
+        let held = lock(&state).expect("the first")._file;
+        let mut dead = Command::new("true").spawn().expect("a process");
+        dead.wait().expect("its end");
+        fs::write(&path, format!("{}\n", dead.id())).expect("the holder's number");
+        // Has the descriptor, as a child has that does not run its own program yet.
+        let mut child = Command::new("sleep").arg("0.2").stdin(held).spawn().expect("a child");
+        lock(&state).expect("when the child has let go");
+        child.wait().expect("its end");
     }
 
     #[test]

@@ -21,6 +21,7 @@ use super::read;
 use super::script::{Answer, Cell, Script, Stopped};
 use super::seal::{self, Head};
 use super::{open, place};
+use crate::crash;
 use crate::failure::{Failure, FailureKind};
 use rollway_core::ids::{Generation, ServiceName};
 
@@ -170,6 +171,7 @@ impl Writer {
         orders: &[Order],
         written: &mut Vec<Result<Written, Failure>>,
     ) -> Result<(), Trouble> {
+        crash::point("store.commit.before_begin");
         self.ready().await.map_err(Trouble::NotWritten)?;
         if let Some(mut heads) = self.known.heads(&self.instance, orders) {
             let mut script = Script::default();
@@ -193,10 +195,15 @@ impl Writer {
     async fn finish(&mut self, mut script: Script, heads: Heads) -> Result<(), Trouble> {
         // When all were refused nothing needs to be durable.
         let end = if script.len() == 0 { "ROLLBACK" } else { "COMMIT" };
+        if crash::is_armed() {
+            script = self.run_apart(script).await?;
+            crash::point("store.commit.before_commit");
+        }
         script.add(end, []);
         let before_commit = script.len() - 1;
         let connection = self.connection.as_mut().expect("it was made ready");
         let Err(stopped) = script.run(connection).await else {
+            crash::point("store.commit.after");
             self.known.learn(heads);
             return Ok(());
         };
@@ -207,6 +214,19 @@ impl Writer {
         }
         self.drop_connection().await;
         Err(Trouble::Uncertain(stopped.error))
+    }
+
+    /// Runs the statements of a transaction without its end, so that a test can let us die between
+    /// them; what is left of the script is empty.
+    async fn run_apart(&mut self, script: Script) -> Result<Script, Trouble> {
+        let connection = self.connection.as_mut().expect("it was made ready");
+        if script.len() > 0
+            && let Err(stopped) = script.run(connection).await
+        {
+            self.known = Known::default();
+            return Err(self.undo(stopped).await);
+        }
+        Ok(Script::default())
     }
 
     /// Begins the transaction and reads the heads of all that the orders are about.
@@ -312,6 +332,7 @@ impl Writer {
     }
 
     async fn next_epoch(&mut self) -> Result<u64, Failure> {
+        crash::point("store.epoch.before");
         self.ready().await?;
         let epoch = match self.try_next_epoch().await {
             Ok(epoch) => epoch,
@@ -321,6 +342,7 @@ impl Writer {
                 return Err(open::failed_writing(&self.database, error));
             }
         };
+        crash::point("store.epoch.committed");
         let identity = place::Identity { instance: self.instance.clone(), epoch };
         let state_dir = crate::files::folder_of(&self.database).to_owned();
         let written = tokio::task::spawn_blocking(move || identity.write(&state_dir)).await;
@@ -328,6 +350,7 @@ impl Writer {
             let doing = "could not write the instance's id";
             Failure::because(FailureKind::Unknown, doing, error)
         })??;
+        crash::point("store.epoch.after");
         Ok(epoch)
     }
 

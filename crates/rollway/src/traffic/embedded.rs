@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::{Mutex, watch};
 
+use crate::crash;
 use crate::failure::{Failure, FailureKind};
 use crate::proxy::table::ServiceTable;
 use crate::unix_http;
@@ -33,6 +34,8 @@ pub struct EmbeddedProxy {
     starting: Mutex<()>,
     starts: watch::Sender<()>,
     wanted: watch::Sender<bool>,
+    /// For tables: a switch waits for no connection to be made.
+    kept: unix_http::Kept,
 }
 
 impl EmbeddedProxy {
@@ -42,7 +45,8 @@ impl EmbeddedProxy {
         let (starts, _) = watch::channel(());
         let (wanted, _) = watch::channel(false);
         let (state_dir, program) = (state_dir.to_owned(), program.to_owned());
-        Arc::new(Self { state_dir, program, starting: Mutex::new(()), starts, wanted })
+        let (starting, kept) = (Mutex::new(()), unix_http::Kept::default());
+        Arc::new(Self { state_dir, program, starting, starts, wanted, kept })
     }
 
     /// Tells when a proxy was started: what it was told before may be forgotten.
@@ -82,6 +86,7 @@ impl EmbeddedProxy {
             .append(true)
             .open(self.state_dir.join("proxy.log"))
             .map_err(not_done)?;
+        crash::point("traffic.proxy.before");
         let mut child = tokio::process::Command::new(&self.program)
             .arg("proxy")
             .arg("--detached")
@@ -93,6 +98,7 @@ impl EmbeddedProxy {
             .kill_on_drop(false)
             .spawn()
             .map_err(not_done)?;
+        crash::point("traffic.proxy.spawned");
         let answers = async {
             while self.health().await.is_none() {
                 tokio::time::sleep(LOOK).await;
@@ -155,7 +161,8 @@ impl EmbeddedProxy {
         self.wanted.send_replace(true);
         let path = format!("/v1/services/{}", table.service);
         let body = serde_json::to_vec(table).expect("a table is plain data");
-        let mut answer = self.ask(Method::PUT, &path, body.clone()).await;
+        let place = (self.state_dir.as_path(), SOCKET);
+        let mut answer = self.kept.request(place, Method::PUT, &path, body.clone()).await;
         if matches!(&answer, Err(failure) if failure.kind == FailureKind::NotDone) {
             self.ensure().await?;
             answer = self.ask(Method::PUT, &path, body).await;
@@ -203,6 +210,16 @@ impl EmbeddedProxy {
         refuse(status, &answer, &format!("could not drain {service} {instance}"))?;
         let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
         Ok(cut_in(&answer))
+    }
+
+    /// What the proxy has counted of a service.
+    pub async fn counts(&self, service: &ServiceName) -> Result<Value, Failure> {
+        let path = format!("/v1/metrics?service={service}");
+        let (status, body) = self.ask(Method::GET, &path, Vec::new()).await?;
+        let doing = format!("could not read the counters of {service}");
+        refuse(status, &body, &doing)?;
+        let report = serde_json::from_slice(&body);
+        report.map_err(|why| Failure::because(FailureKind::NotDone, doing, why))
     }
 
     /// What the proxy does for a service now.

@@ -4,7 +4,7 @@ use expect_test::{expect, expect_file};
 
 use crate::support::World;
 
-const VERBS: [&str; 27] = [
+const VERBS: [&str; 29] = [
     "deploy",
     "plan",
     "status",
@@ -12,6 +12,8 @@ const VERBS: [&str; 27] = [
     "logs",
     "events",
     "history",
+    "explain",
+    "analysis",
     "rollback",
     "promote",
     "pause",

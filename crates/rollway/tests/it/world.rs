@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
@@ -148,22 +148,44 @@ impl World {
     }
 
     /// The same by another command.
-    pub async fn start_control_plane_by(&mut self, mut command: Command) -> Duration {
+    pub async fn start_control_plane_by(&mut self, command: Command) -> Duration {
+        let began = Instant::now();
+        if let Some(status) = self.try_start_control_plane(command).await {
+            panic!("the control plane ended with {status}: {}", self.log());
+        }
+        began.elapsed()
+    }
+
+    /// Starts the control plane, and waits until it answers or has ended; how it ended.
+    pub async fn try_start_control_plane(&mut self, mut command: Command) -> Option<ExitStatus> {
         assert!(self.serve.is_none(), "one runs already");
         let began = Instant::now();
         self.serve = Some(command.spawn().unwrap());
-        let pid = i64::from(self.serve.as_ref().unwrap().id());
+        let pid = self.control_plane_pid();
         loop {
             if let Ok(health) = self.get::<Value>("/v1/health").await
-                && health["pid"].as_i64() == Some(pid)
+                && health["pid"].as_i64() == pid.map(i64::from)
             {
-                return began.elapsed();
+                return None;
             }
-            let ended = self.serve.as_mut().unwrap().try_wait().unwrap();
-            assert_eq!(ended, None, "the control plane ended: {}", self.log());
+            if let Some(status) = self.control_plane_ended() {
+                return Some(status);
+            }
             assert!(began.elapsed() < PATIENCE, "the control plane does not answer");
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// The process of the control plane that was started here.
+    pub fn control_plane_pid(&self) -> Option<i32> {
+        self.serve.as_ref().map(|serve| serve.id().try_into().unwrap())
+    }
+
+    /// How the control plane ended, if it has; then another may be started.
+    pub fn control_plane_ended(&mut self) -> Option<ExitStatus> {
+        let status = self.serve.as_mut()?.try_wait().unwrap()?;
+        self.serve = None;
+        Some(status)
     }
 
     /// `kill -9` of the control plane.
@@ -182,7 +204,8 @@ impl World {
         health["pid"].as_i64().and_then(|pid| pid.try_into().ok())
     }
 
-    fn log(&self) -> String {
+    /// What the control planes of this world have logged.
+    pub fn log(&self) -> String {
         fs::read_to_string(self.root().join("serve.log")).unwrap_or_default()
     }
 
@@ -484,12 +507,12 @@ impl Drop for World {
         }
         self.kill_everything();
         if !std::thread::panicking() {
-            // What does not carry the folder in its command line has no business to be there.
-            // A process that was killed just now may still be on its way out.
+            // What does not carry the folder in its command line has no business to be there. A
+            // process that was killed loses its command line before it loses its sockets.
             let until = Instant::now() + PATIENCE;
             while TcpListener::bind(self.address()).is_err() {
                 assert!(Instant::now() < until, "somebody still listens");
-                std::thread::sleep(Duration::from_millis(5));
+                std::thread::sleep(LOOK);
             }
         }
     }

@@ -26,8 +26,13 @@ async fn child_that_commits_until_it_is_killed() {
         batch.put_state = Some(serde_json::json!({ "at": seq + 2 }));
         batch.audit = Some(audit("deploy"));
         seq = commit(&store, batch).await.last_seq;
-        say(&format!("ack {seq}"));
+        say(&format!("ack {seq} {}", monotonic_ns()));
     }
+}
+
+fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    u64::try_from(now.tv_sec * 1_000_000_000 + now.tv_nsec).expect("since the start")
 }
 
 /// The print macros are captured by the test harness; this is not.
@@ -56,6 +61,7 @@ fn kill_after(mut child: Child, acks: usize) -> (u64, u64) {
         }
         if let Some(number) = line.strip_prefix("ack ") {
             // The last line may be cut short by the kill.
+            let number = number.split(' ').next().unwrap_or_default();
             last = number.parse().unwrap_or(last);
             count += 1;
         }

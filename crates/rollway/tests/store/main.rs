@@ -3,7 +3,10 @@
 mod chain;
 mod crash;
 mod damage;
+mod disk;
 mod faults;
+mod kth;
 mod measure;
+mod power;
 mod steps;
 mod support;

@@ -21,7 +21,7 @@ const EDGES: [(&str, &[&str]); 13] = [
 ];
 
 /// Small modules that everybody may use and that use only each other.
-const BASE: [&str; 4] = ["failure", "files", "os", "unix_http"];
+const BASE: [&str; 5] = ["crash", "failure", "files", "os", "unix_http"];
 
 /// Modules of the core that are about deployments: the proxy knows nothing of those.
 const DEPLOYMENTS: [&str; 9] =

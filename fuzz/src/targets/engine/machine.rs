@@ -1,5 +1,6 @@
 //! The world of one engine, made of bytes.
 
+use rollway_core::analysis::{Counters, Sample};
 use rollway_core::engine::{By, Certainty, Effect, Engine, Failed, Input, Next, Tries, Verb};
 use rollway_core::ids::{Generation, InstanceId, ReleaseNumber, ServiceName, Version};
 use rollway_core::observed::Health;
@@ -8,6 +9,8 @@ use rollway_core::release::Release;
 use rollway_core::seen::{Ended, Ensured, Life, SeenInstance};
 use rollway_core::spec::{BlueGreen, Canary, CanaryStep, Hook, Spec, Strategy};
 use rollway_core::units::Millis;
+use rollway_core::verdict::eprocess::Pair;
+use rollway_core::verdict::histogram::Histogram;
 use rollway_core::view::VerbArgs;
 
 use super::cursor::Cursor;
@@ -114,9 +117,11 @@ impl Machine {
             2 => Strategy::BlueGreen(BlueGreen::default()),
             3 => Strategy::Canary(Canary {
                 steps: vec![CanaryStep::Weight(10), CanaryStep::Approve("look".into())],
+                ..Canary::default()
             }),
             _ => Strategy::Canary(Canary {
                 steps: vec![CanaryStep::Weight(50), CanaryStep::Hold(Millis(500))],
+                ..Canary::default()
             }),
         };
         let choices = bytes.below(32);
@@ -247,6 +252,7 @@ impl Machine {
                 let result = ensured(bytes).map(|_| self.all_seen());
                 vec![Input::Seen(result, *turn)]
             }
+            Effect::Sample(ask) => vec![Input::Sampled(ask.clone(), sample(bytes))],
             Effect::Append(_)
             | Effect::Probe(..)
             | Effect::StopProbing(_)
@@ -378,6 +384,22 @@ fn ensured(bytes: &mut Cursor<'_>) -> Result<Ensured, Failed> {
         10 => Err(Failed { how: Certainty::Unknown, why: "no answer".into() }),
         11 => Err(Failed { how: Certainty::NotDone, why: "refused".into() }),
         _ => Ok(Ensured::Added),
+    }
+}
+
+/// What a source says: nothing, or any counters, which may fall.
+fn sample(bytes: &mut Cursor<'_>) -> Sample {
+    let mut counters = || {
+        let total = u64::from(bytes.below(1000) as u32);
+        let bad = (bytes.below(8) as u64).min(total);
+        let mut latency = Histogram::default();
+        latency.add(bytes.below(200), total);
+        Counters { total, bad, latency }
+    };
+    let both = Pair { canary: counters(), baseline: counters() };
+    match bytes.below(4) {
+        3 => Sample::Missed("no answer".into()),
+        _ => Sample::Counters(Box::new(both)),
     }
 }
 

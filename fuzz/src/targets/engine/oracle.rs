@@ -73,6 +73,7 @@ impl Oracle {
             | Effect::Observe(_)
             | Effect::Probe(..)
             | Effect::StopProbing(_)
+            | Effect::Sample(_)
             | Effect::Answer(..)
             | Effect::Ended => Ok(()),
         }

@@ -1,5 +1,6 @@
 //! The pace of a change, the strategies, the hooks and the way back.
 
+use super::analysis::ANALYSIS;
 use super::{ARGUMENTS_MAX, INSTANCES_MAX, defaulted, optional, required};
 use crate::spec::shape::{Field, Shape, Table, Tagged, Variant};
 use crate::spec::words;
@@ -151,15 +152,31 @@ static CANARY: Table = Table {
     name: "canary",
     doc: "A growing share of the traffic.",
     one_of: None,
-    fields: &[defaulted(
-        "steps",
-        Shape::List(&Shape::Tagged(&STEP), 1, STEPS_MAX),
-        [
-            "[{weight: 10}, {hold: 30s}, {weight: 25}, {hold: 30s}, {weight: 50}, {hold: 30s}]",
-            "[{weight: 5}, {approve: look at the error rate}, {weight: 50}, {hold: 10m}]",
-        ],
-        "The steps, in their order; full weight comes by itself after the last.",
-    )],
+    fields: &[
+        defaulted(
+            "steps",
+            Shape::List(&Shape::Tagged(&STEP), 1, STEPS_MAX),
+            [
+                "[{weight: 10}, {hold: 30s}, {weight: 25}, {hold: 30s}, {weight: 50}, {hold: 30s}]",
+                "[{weight: 5}, {approve: look at the error rate}, {weight: 50}, {hold: 10m}]",
+            ],
+            "The steps, in their order; full weight comes by itself after the last.",
+        ),
+        defaulted(
+            "analysis",
+            Shape::Table(&ANALYSIS),
+            ["{}", "{interval: 5s, judge: {sequential: {metrics: [errors]}}}"],
+            "The new release is judged like this beside the old one, over all steps; `judge: \
+             none` leaves it.",
+        ),
+        defaulted(
+            "bake",
+            Shape::duration(0),
+            ["0s", "10m"],
+            "So long after the last step the old release keeps 5 % of the requests, so that \
+             what shows late is found too.",
+        ),
+    ],
 };
 
 static STEP: Tagged = Tagged {
@@ -183,6 +200,12 @@ static STEP: Tagged = Tagged {
             doc: "Wait for `rollway promote`; the text says what to look at.",
             shape: Some(Shape::Text(&words::TEXT)),
             example: "look at the error rate",
+        },
+        Variant {
+            name: "analyse",
+            doc: "Wait until the new release is judged good enough; a worse one is rolled back.",
+            shape: Some(Shape::Table(&ANALYSIS)),
+            example: "{min_bake: 5m}",
         },
     ],
 };

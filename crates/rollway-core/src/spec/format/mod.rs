@@ -1,5 +1,6 @@
 //! The format of a spec: every key with what it may be, its default and what it means.
 
+mod analysis;
 mod change;
 mod health;
 mod run;

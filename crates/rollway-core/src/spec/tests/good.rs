@@ -171,6 +171,8 @@ fn the_keys_are_the_models() {
             "memory" => "/health/5/memory",
             "update" => "/update",
             "canary" => "/strategy/canary",
+            "analysis" => "/strategy/canary/analysis",
+            "sequential" => "/strategy/canary/analysis/judge/sequential",
             "blue_green" => "/strategy/blue_green",
             "traffic" => "/traffic",
             "tls" => "/traffic/tls",
@@ -245,7 +247,7 @@ fn every_page_is_found_and_an_unknown_one_lists_them() {
     }
     assert!(docs("health").expect("it is a list of probes").starts_with("# probe\n"));
     let problem = docs("strategie").expect_err("there is no such page");
-    assert!(problem.what.contains("known: strategy, artifact, "), "{}", problem.what);
+    assert!(problem.what.contains("known: strategy, analysis, artifact, "), "{}", problem.what);
 }
 
 #[test]
@@ -336,7 +338,7 @@ fn spec() -> impl Generator<Value = Spec> {
                 0 => Strategy::Rolling,
                 1 => Strategy::Recreate,
                 2 => Strategy::BlueGreen(BlueGreen::default()),
-                _ => Strategy::Canary(Canary { steps: steps.collect() }),
+                _ => Strategy::Canary(Canary { steps: steps.collect(), ..Canary::default() }),
             };
             spec
         },

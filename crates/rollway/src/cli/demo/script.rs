@@ -65,7 +65,6 @@ impl Script {
             "{{port}}".to_owned(),
             "--version={{version}}".to_owned(),
             "--latency=5ms".to_owned(),
-            "--error-bound=2%".to_owned(),
         ];
         if act.fails {
             command.push("--error-rate=5%".to_owned());
@@ -93,9 +92,11 @@ impl Script {
                 json!({ "canary": { "steps": steps } })
             }
             "v3" => {
-                // Long enough for the instance to have seen its 60 requests at the lowest rate.
+                // Long enough for the judge to see a handful of errors at the lowest rate.
                 let hold = format!("{}s", 30 + 1200 / u64::from(self.rate));
-                json!({ "canary": { "steps": [{"weight": 10}, {"hold": hold}] } })
+                let analysis = json!({ "interval": "1s", "warmup": "1s" });
+                let steps = json!([{"weight": 10}, {"hold": hold}]);
+                json!({ "canary": { "steps": steps, "analysis": analysis } })
             }
             "v4" => {
                 let delay = self.long_or_short("3s", "500ms");

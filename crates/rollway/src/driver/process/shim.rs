@@ -25,6 +25,7 @@ use super::output::Output;
 use super::port;
 use super::supervise::Supervisor;
 use super::wire::{FORMAT, Order, Outcome, Phase, Record, Report, Request};
+use crate::crash;
 use crate::os::proc::{self, Identity};
 
 /// Whoever starts a shim has its launch ready.
@@ -138,6 +139,7 @@ fn begin(folder: &Path, order: Order, link: &mut Link) -> Result<Begun, Outcome>
     if there.is_some_and(|record| runs(&record, &boot)) {
         return Err(Outcome::NotNeeded);
     }
+    crash::point("shim.start.fenced");
     folder::make(folder).map_err(|error| failed("could not make the folder", error))?;
     let begun = prepare(folder, order, boot).and_then(|begun| launch(begun, link));
     if begun.is_err() {
@@ -178,6 +180,7 @@ fn prepare(folder: &Path, order: Order, boot: String) -> Result<Begun, String> {
     // Known before there is anything to know about: a kill in between leaves a trace.
     let told = folder::write_record(folder, &record);
     told.map_err(|error| format!("could not write {}: {error}", folder::RECORD))?;
+    crash::point("shim.start.recorded");
     let output = Output::open(folder, &order.launch.log);
     let output = output.map_err(|error| format!("could not open the log: {error}"))?;
     let listener = listen(folder).map_err(|error| format!("could not listen: {error}"))?;
@@ -203,11 +206,13 @@ fn launch(mut begun: Begun, link: &mut Link) -> Result<Begun, String> {
         limits::remove(&begun.record.groups);
         format!("could not start {command}: {error}")
     })?;
+    crash::point("shim.start.spawned");
     begun.record.ran(pid);
     // The instance runs, and its session and environment can be found: a record that cannot be
     // written is no reason to say that it does not.
     let _ = folder::write_record(&begun.folder, &begun.record);
     link.say(&Report::State(Box::new(begun.record.clone())));
     link.say(&Report::Reply { id: LAUNCH_ID, outcome: Outcome::Done });
+    crash::point("shim.start.told");
     Ok(begun)
 }

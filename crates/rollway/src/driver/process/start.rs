@@ -15,6 +15,7 @@ use super::connection::{self, Handle, Line};
 use super::shim::LAUNCH_ID;
 use super::wire::{self, Order, Outcome, Record, Report, Request};
 use super::{Key, Known, Shared, TRIES_MAX, folder, stop};
+use crate::crash;
 use crate::driver::{Ensured, Fence, Launch, Life, SeenInstance};
 use crate::failure::{Failure, FailureKind};
 use crate::os::fds;
@@ -151,11 +152,13 @@ impl Shared {
         let order =
             Order { service: key.0.clone(), generation: fence.generation, launch: launch.clone() };
         let (shared, folder) = (self.clone(), self.folder(key));
+        crash::point("driver.start.before_spawn");
         let spawned = tokio::task::spawn_blocking(move || spawn(&shared, &folder, order)).await;
         let spawned = spawned.map_err(|error| not_done(error.to_string()))?;
         let (mut child, stream) = spawned
             .and_then(|(child, stream)| Ok((child, tokio::net::UnixStream::from_std(stream)?)))
             .map_err(|error| not_done(format!("could not start a shim: {error}")))?;
+        crash::point("driver.start.spawned");
         match timeout(START_WAIT_MAX, answer(Line::new(stream))).await.unwrap_or(Answer::Silent) {
             Answer::Runs(line, record) => {
                 let seen = record.seen();
@@ -205,6 +208,9 @@ fn spawn(shared: &Shared, folder: &Path, order: Order) -> io::Result<(Child, Uni
     command.args(arguments).arg(folder).env_clear();
     for name in PASSED_ON {
         command.envs(std::env::var_os(name).map(|value| (name, value)));
+    }
+    if crash::is_armed() {
+        command.envs(std::env::var_os(crash::VARIABLE).map(|value| (crash::VARIABLE, value)));
     }
     command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
     let child = command.spawn()?;

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use super::folder::{self, Entry};
 use super::wire::{End, Outcome, Phase, Record, Request};
 use super::{Key, Known, Shared, TRIES_MAX, limits, signals};
+use crate::crash;
 use crate::driver::{Ensured, Fence, SeenInstance, StopOrder};
 use crate::failure::{Failure, FailureKind};
 use crate::os::proc::{self, Identity};
@@ -59,6 +60,7 @@ impl Shared {
             };
             match outcome {
                 Some(Outcome::Done) => {
+                    crash::point("driver.stop.answered");
                     self.forget(key, &handle);
                     return Ok(Ensured::Updated);
                 }
@@ -130,6 +132,7 @@ impl Shared {
             }
             limits::remove(&record.groups);
         }
+        crash::point("driver.alone.ended");
         let _lock = folder::lock(&service_folder)?;
         folder::remove(&folder)?;
         self.known().remove(key);

@@ -14,6 +14,7 @@ use super::link::Link;
 use super::shim::Begun;
 use super::signals;
 use super::wire::{End, Outcome, Phase, Report, Request};
+use crate::crash;
 use crate::os::proc::{self, Stat};
 use crate::os::tree;
 
@@ -188,6 +189,7 @@ impl Supervisor {
         // A second order may be more urgent than the first, never less.
         stop.until = stop.until.min(until);
         self.signal_tree(signal);
+        crash::point("shim.stop.signalled");
         self.begun.record.phase = Phase::Stopping;
         self.tell();
         Ok(())
@@ -318,8 +320,10 @@ impl Supervisor {
 
     fn finish_stop(&mut self) -> Next {
         self.begun.output.take();
+        crash::point("shim.stop.stopped");
         let lock = folder::lock(self.service_folder());
         let removed = folder::remove(&self.begun.folder);
+        crash::point("shim.stop.removed");
         drop(lock);
         limits::remove(&self.begun.record.groups);
         let outcome = match removed {

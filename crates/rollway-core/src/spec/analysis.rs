@@ -1,0 +1,145 @@
+//! How a canary is judged, as the spec says it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::Millis;
+
+/// A judgement of a canary: by which judge, from which source, how often and until when.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Analysis {
+    /// Who judges.
+    pub judge: Judge,
+    /// Where the numbers come from.
+    pub source: Source,
+    /// The time between two checks.
+    pub interval: Millis,
+    /// A judgement without a decision is over after this.
+    pub deadline: Millis,
+    /// A new release is not compared for this long after it has got traffic.
+    pub warmup: Millis,
+    /// A step lasts at least this long before its gate opens.
+    pub min_bake: Millis,
+    /// What follows where the deadline finds no decision.
+    pub inconclusive: Inconclusive,
+}
+
+impl Default for Analysis {
+    fn default() -> Self {
+        Self {
+            judge: Judge::default(),
+            source: Source::default(),
+            interval: Millis::seconds(10),
+            deadline: Millis::seconds(3600),
+            warmup: Millis::seconds(30),
+            min_bake: Millis::seconds(120),
+            inconclusive: Inconclusive::default(),
+        }
+    }
+}
+
+/// Who judges.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Judge {
+    /// Nobody.
+    None,
+    /// The sequential test of both releases side by side.
+    Sequential(Sequential),
+}
+
+impl Default for Judge {
+    fn default() -> Self {
+        Self::Sequential(Sequential::default())
+    }
+}
+
+/// The settings of the sequential judge; shares of one, not percentages.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sequential {
+    /// What is looked at.
+    pub metrics: Vec<Measure>,
+    /// How likely a release that is no worse may be rolled back.
+    pub alpha_rollback: f64,
+    /// How likely one that is not good enough may be promoted.
+    pub alpha_promote: f64,
+    /// A promotion needs proof of fewer errors than this many times the old release's...
+    pub error_ratio: f64,
+    /// ...and this share of the requests more.
+    pub error_margin: f64,
+    /// More errors by less than this share of the requests never roll back.
+    pub error_floor: f64,
+    /// A promotion needs proof that latencies are within this.
+    pub latency_margin: f64,
+    /// A release that is slower by less than this is never rolled back.
+    pub latency_floor: f64,
+    /// The share of requests that may fail, whatever the old release does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_limit: Option<f64>,
+    /// The largest number of requests that fail together, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_cluster: Option<f64>,
+}
+
+impl Default for Sequential {
+    fn default() -> Self {
+        Self {
+            metrics: vec![Measure::Errors, Measure::Latency],
+            alpha_rollback: 0.01,
+            alpha_promote: 0.05,
+            error_ratio: 1.25,
+            error_margin: 0.002,
+            error_floor: 0.0005,
+            latency_margin: 0.2,
+            latency_floor: 0.05,
+            error_limit: None,
+            max_cluster: None,
+        }
+    }
+}
+
+/// What the sequential judge looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    /// The share of requests that fail.
+    Errors,
+    /// How long requests take.
+    Latency,
+}
+
+/// Where the numbers come from.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The proxy that Rollway runs.
+    #[default]
+    EmbeddedProxy,
+}
+
+impl Source {
+    /// The name that users see.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::EmbeddedProxy => "embedded_proxy",
+        }
+    }
+}
+
+/// What follows where the deadline finds no decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Inconclusive {
+    /// Promote, recorded as not certified, where nothing speaks against it; wait for a person
+    /// otherwise.
+    #[default]
+    PromoteIfClean,
+    /// Wait for a person.
+    Hold,
+    /// Roll back.
+    Rollback,
+    /// Look for so much longer, then wait for a person.
+    Extend(Millis),
+}
