@@ -8,7 +8,7 @@ use rollway_core::seen::{Ensured, SeenInstance};
 use rollway_core::spec::RestartPolicy;
 
 use crate::faults::Fault;
-use crate::happening::{Call, Happening};
+use crate::happening::{Call, Happening, Look};
 use crate::model::{Phase, Process, Target, Temper};
 use crate::world::World;
 
@@ -376,7 +376,8 @@ impl World {
     }
 
     /// An observation is made; its answer may be lost, late or double.
-    pub fn observe_acts(&mut self, call: Call, turn: u64, look: u64) {
+    pub fn observe_acts(&mut self, call: Call, turn: u64, number: u64) {
+        let look = Look { number, made: self.now };
         let plane = &self.planes[call.who.0];
         let cut = plane.cut_until > self.now || plane.deaf_until > self.now;
         let seen = match cut || self.happens(Fault::Dropped) {

@@ -12,6 +12,8 @@ use rollway_core::seen::{Ended, Life, SeenInstance};
 use rollway_core::units::Millis;
 use rollway_core::view::VerbArgs;
 
+use crate::happening::Look;
+
 /// How the instances of a release behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Temper {
@@ -166,8 +168,8 @@ pub enum Wish {
 pub enum Mail {
     /// Something happened.
     Told(Input),
-    /// An observation was made; it was asked for as this one.
-    Looked(Input, u64),
+    /// An observation was made.
+    Looked(Input, Look),
     /// Somebody asks.
     Asked(Wish),
 }
@@ -237,8 +239,10 @@ pub struct Plane {
     pub unknown: BTreeSet<InstanceId>,
     /// The runs that it has heard of, and since when.
     pub runs: BTreeMap<InstanceId, (String, u64)>,
-    /// Instances that it has not been told to be well.
-    pub unsure: BTreeSet<InstanceId>,
+    /// Until when it was not told that an instance is well; without an end if it still was not.
+    pub unsure: BTreeMap<InstanceId, u64>,
+    /// When the last observation was made that it has heard of.
+    pub saw: u64,
     /// The observations asked for, by their number, in order.
     pub looks: u64,
     /// The number of looks when each instance became unknown.
@@ -247,13 +251,13 @@ pub struct Plane {
 
 impl Plane {
     /// What a loop was told of the health of an instance.
-    pub fn hears_health(&mut self, input: &Input) {
+    pub fn hears_health(&mut self, input: &Input, now: u64) {
         let Input::Health(id, _, health, _) = input else { return };
-        if matches!(health, Health::Healthy(_)) {
-            self.unsure.remove(id);
-        } else {
-            self.unsure.insert(*id);
-        }
+        let is_well = matches!(health, Health::Healthy(_));
+        let until = if is_well { now } else { u64::MAX };
+        let known = self.unsure.entry(*id).or_insert(until);
+        // Who is told twice was sure the first time.
+        *known = if is_well { until.min(*known) } else { until };
     }
 
     /// Takes note of the runs that an observation shows.
@@ -267,10 +271,16 @@ impl Plane {
                 let known = engine.and_then(|engine| engine.releases.get(&release));
                 if known.is_some_and(|release| !release.spec.health.is_empty()) {
                     // Another run has to prove itself.
-                    self.unsure.insert(one.instance);
+                    self.unsure.insert(one.instance, u64::MAX);
                 }
             }
         }
+    }
+
+    /// Whether it knew at some time that an instance is well, by what it was told.
+    #[must_use]
+    pub fn is_sure(&self, id: InstanceId, then: u64) -> bool {
+        self.unsure.get(&id).is_none_or(|until| *until < then)
     }
 
     /// The loop takes note of something.

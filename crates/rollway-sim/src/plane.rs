@@ -11,6 +11,7 @@ use rollway_core::event::What;
 use rollway_core::health::{Health as Fold, State};
 use rollway_core::ids::{Generation, InstanceId};
 use rollway_core::observed::Health;
+use rollway_core::seen::{Life, SeenInstance};
 use rollway_core::units::Millis;
 use rollway_core::verdict::eprocess::Pair;
 
@@ -45,18 +46,30 @@ impl World {
                 plane.idle = false;
                 match mail {
                     Mail::Told(input) => {
+                        if let (Some(trace), Input::Health(id, _, health, _)) =
+                            (&mut self.trace, &input)
+                        {
+                            let health = health_words(health);
+                            trace.push(format!("{now:>8} cp{at}: hears that {id} is {health}"));
+                        }
                         if let Input::Started(_, Ok((_, seen))) = &input {
                             plane.hears_runs(std::slice::from_ref(seen), now);
                         }
-                        plane.hears_health(&input);
+                        plane.hears_health(&input, now);
                         plane.hears(&input);
                         plane.take(clock, input);
                     }
                     Mail::Looked(input, look) => {
                         if let Input::Seen(Ok(seen), _) = &input {
+                            if let Some(trace) = &mut self.trace {
+                                let seen: Vec<String> = seen.iter().map(seen_words).collect();
+                                let seen = seen.join(" ");
+                                trace.push(format!("{now:>8} cp{at}: sees {seen}"));
+                            }
                             plane.hears_runs(seen, now);
+                            plane.saw = plane.saw.max(look.made);
                         }
-                        plane.hears_look(&input, look);
+                        plane.hears_look(&input, look.number);
                         plane.take(clock, input);
                     }
                     Mail::Asked(wish) => self.ask(at, wish),
@@ -140,8 +153,8 @@ impl World {
     fn perform(&mut self, at: usize, effect: Effect) {
         let plane = &mut self.planes[at];
         let who = (at, plane.life);
-        let decided = self.now;
-        let call = move |generation| Call { who, generation, decided };
+        let (decided, saw) = (self.now, plane.saw);
+        let call = move |generation| Call { who, generation, decided, saw };
         match effect {
             Effect::Append(append) => {
                 plane.writing = Some(append);
@@ -204,7 +217,8 @@ impl World {
         let plane = &mut self.planes[at];
         plane.looks += 1;
         let (who, look) = ((at, plane.life), plane.looks);
-        let call = Call { who, generation: Generation(0), decided: self.now };
+        let (generation, decided, saw) = (Generation(0), self.now, plane.saw);
+        let call = Call { who, generation, decided, saw };
         let delay = self.latency();
         self.agenda.add(self.now + delay, Happening::Observe(call, turn, look));
     }
@@ -366,6 +380,7 @@ impl World {
         engine.releases.clone_from(&self.store.releases);
         let life = self.planes[at].life + 1;
         let mut plane = Plane { life, seq, offset, disturbed: self.now, ..Plane::default() };
+        plane.saw = self.now;
         let seen = match self.happens(Fault::Dropped) {
             true => Err(Failed { how: Certainty::Unknown, why: "no answer".into() }),
             false => Ok(self.target.seen(self.now)),
@@ -407,6 +422,25 @@ impl World {
             }
         }
     }
+}
+
+fn health_words(health: &Health) -> &'static str {
+    match health {
+        Health::Starting => "starting",
+        Health::Healthy(_) => "healthy",
+        Health::Unhealthy(_) => "unhealthy",
+    }
+}
+
+/// An instance as it was seen: which run, and how it lives.
+fn seen_words(seen: &SeenInstance) -> String {
+    let life = match seen.life {
+        Life::Starting | Life::Running => "",
+        Life::Restarting { .. } => " (restarting)",
+        Life::Ended(_) => " (ended)",
+        Life::Stopping => " (stopping)",
+    };
+    format!("{}={}{life}", seen.instance, seen.incarnation)
 }
 
 fn words(wish: &Wish) -> String {

@@ -107,9 +107,7 @@ impl Engine {
             self.flush();
         }
         self.answer_fenced();
-        let soon = !self.doubts.is_empty() || self.look_again;
-        let every = if soon { 0 } else { IDLE.0 };
-        let look = Some(Millis(self.look_after.0 + every));
+        let look = Some(self.next_look());
         let until = until.into_iter().chain(look).chain(write).min();
         let idle = Millis(self.now.0 + IDLE.0);
         Next::At(until.map_or(idle, |until| until.max(Millis(self.now.0 + 1)).min(idle)))

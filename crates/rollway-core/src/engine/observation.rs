@@ -13,6 +13,8 @@ use crate::units::Millis;
 const LOOK_MS: u64 = 1000;
 /// Otherwise it is asked this often, beside when it says that something has changed.
 const LOOK_IDLE_MS: u64 = 29_000;
+/// The same while a deployment is under way: who takes all the traffic should be seen before that.
+const LOOK_ACTIVE_MS: u64 = 4000;
 /// So many starts and ends are remembered against late observations.
 const TOUCHED_MAX: usize = 10_000;
 
@@ -20,12 +22,21 @@ impl Engine {
     /// What is in doubt is looked at until it is seen; so is what changed during a look of which
     /// nothing is heard.
     pub(super) fn look_at_doubts(&mut self) {
-        // Notes of changes may be lost: now and then everything is looked at.
-        let soon = !self.doubts.is_empty() || self.look_again;
-        let every = if soon { 0 } else { LOOK_IDLE_MS };
-        if self.now.0 >= self.look_after.0 + every {
+        if self.now >= self.next_look() {
             self.look();
         }
+    }
+
+    /// When everything is to be looked at again. Notes of changes may be lost, so that is now and
+    /// then also when there is no reason.
+    pub(super) fn next_look(&self) -> Millis {
+        let soon = !self.doubts.is_empty() || self.look_again;
+        let every = match &self.progress.active {
+            _ if soon => 0,
+            Some(_) => LOOK_ACTIVE_MS,
+            None => LOOK_IDLE_MS,
+        };
+        Millis(self.look_after.0 + every)
     }
 
     /// Something is different: looked at now or, while a look is under way, right after it. Many
@@ -67,7 +78,10 @@ impl Engine {
         }
         // No answer is not an empty answer: nothing is concluded from it.
         let seen = if mutant::is(Mutant::NoAnswerIsEmpty) { seen.or(Ok(Vec::new())) } else { seen };
-        let Ok(seen) = seen else { return };
+        let Ok(seen) = seen else {
+            self.look_again = true;
+            return;
+        };
         if asked < self.seen_asked && !mutant::is(Mutant::OlderLookBelieved) {
             // A later one has been heard.
             return;

@@ -3,8 +3,9 @@
 use rollway_core::engine::{By, Certainty, Effect, Engine, Failed, Input, Next, Verb};
 use rollway_core::event::DeploymentState;
 use rollway_core::ids::{Generation, InstanceId, ReleaseNumber, ServiceName, Version};
+use rollway_core::observed::Instance;
 use rollway_core::release::Release;
-use rollway_core::seen::{Ensured, Life, SeenInstance};
+use rollway_core::seen::{Ended, Ensured, Life, SeenInstance};
 use rollway_core::spec::Spec;
 use rollway_core::units::Millis;
 use rollway_core::view::VerbArgs;
@@ -144,4 +145,20 @@ fn a_start_that_failed_says_nothing_of_another_one() {
     let seen = (0..3).map(|slot| one.seen(id(slot))).collect();
     assert_eq!(one.told(Input::Seen(Ok(seen), 6)), [""; 0]);
     assert_eq!(one.engine.observed.total(), 3);
+}
+
+#[test]
+fn while_a_deployment_is_under_way_a_note_of_a_change_may_be_lost() {
+    let mut one = Loop::new();
+    one.starts(0);
+    // Nothing says that this one has ended; that is found before the rest is decided.
+    let looks = (0..10).flat_map(|_| one.runs(1000)).collect::<Vec<_>>();
+    assert_eq!(looks, ["look 2", "look 3"]);
+    // Of a look without an answer nothing is learned: there is another one soon.
+    let failed = Failed { how: Certainty::Unknown, why: "no answer".into() };
+    assert_eq!(one.told(Input::Seen(Err(failed), 3)), ["look 4"]);
+    let seen = Life::Ended(Ended { code: Some(1), ..Ended::default() });
+    let ended = SeenInstance { life: seen, ..one.seen(id(0)) };
+    one.told(Input::Seen(Ok(vec![ended]), 4));
+    assert_eq!(one.engine.observed.get(id(0)).map(Instance::is_ready), Some(false));
 }

@@ -1,6 +1,8 @@
 //! Who gets requests, and how many are left: checked when the proxy takes a route and when the
 //! target ends an instance.
 
+use std::collections::BTreeSet;
+
 use rollway_core::ids::InstanceId;
 use rollway_core::plan::{Pace, Plan, Route, Stage};
 
@@ -30,6 +32,12 @@ impl World {
                 self.wrong("I10", &format!("cp{at} routes to {id}, which was never healthy"));
             }
         }
+    }
+
+    /// The instances that whoever made a call may take for fit: by the freshest observation that it
+    /// had, which its target may have kept from it, and by probes, which take their time.
+    fn fit_for(&self, call: &Call) -> BTreeSet<InstanceId> {
+        self.fit(call.decided.saturating_sub(SLACK_MS).min(call.saw))
     }
 
     fn is_disturbed(&self, call: &Call) -> bool {
@@ -63,12 +71,14 @@ impl World {
         }
         self.checks.routed = given;
         let old = self.proxy.table.clone();
-        let fit = self.fit(call.decided.saturating_sub(SLACK_MS));
+        let fit = self.fit_for(call);
         let (now, known) = (self.now, call.decided.saturating_sub(WORD_MS));
         let serves = |id: &&InstanceId| {
             let process = self.target.processes.get(*id);
             let plane = &self.planes[call.who.0];
-            process.is_some_and(|one| one.is_known_well(known, now) && !plane.unsure.contains(*id))
+            process.is_some_and(|one| {
+                one.is_known_well(known, now) && plane.is_sure(**id, call.decided)
+            })
         };
         let members = old.iter().flat_map(|table| &table.members);
         let sharing = members.filter(|id| old.as_ref().is_some_and(|table| shares(table, **id)));
@@ -146,14 +156,14 @@ impl World {
         self.note(|| format!("target: stops {id} by {}", call.generation));
         let process = &self.target.processes[&id];
         if !self.has_traffic {
-            let fit = self.fit(call.decided.saturating_sub(SLACK_MS));
+            let fit = self.fit_for(call);
             let after = fit.iter().filter(|other| **other != id).count() as u32;
             let now = self.now;
             let all = self.target.processes.iter();
             let known = call.decided.saturating_sub(WORD_MS);
             let plane = &self.planes[call.who.0];
             let was = |(id, one): &(&InstanceId, &Process)| {
-                one.is_known_well(known, now) && !plane.unsure.contains(*id)
+                one.is_known_well(known, now) && plane.is_sure(**id, call.decided)
             };
             let before = all.filter(was).count() as u32;
             if process.answers(now) && after < self.least().min(before) && !self.is_disturbed(call)
