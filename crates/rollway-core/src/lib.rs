@@ -8,6 +8,7 @@ pub mod converge;
 pub mod engine;
 pub mod event;
 pub mod explain;
+pub mod forecast;
 pub mod health;
 pub mod ids;
 pub mod observed;

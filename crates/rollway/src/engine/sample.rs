@@ -8,7 +8,9 @@ use rollway_core::analysis::Sample;
 use rollway_core::engine::{Ask, Input};
 use rollway_core::event::Event;
 use rollway_core::explain::{Explanation, explain};
+use rollway_core::forecast::Seen;
 use rollway_core::ids::ServiceName;
+use rollway_core::plan::Plan;
 use rollway_core::problem::Problem;
 use rollway_core::verdict::eprocess::Pair;
 
@@ -19,6 +21,10 @@ use crate::metrics::embedded_proxy;
 
 /// A source that has not answered by then has taught nothing.
 const WAIT: Duration = Duration::from_secs(5);
+/// So long requests are counted to tell their rate...
+const RATE_WINDOW: Duration = Duration::from_secs(1);
+/// ...and so many are the least that tells it.
+const RATE_REQUESTS: u64 = 5;
 
 impl Actor {
     /// Asks, in a task of its own.
@@ -41,6 +47,26 @@ impl Actor {
 }
 
 impl Engine {
+    /// The traffic of the release that serves, where a plan has judgements and the proxy sees
+    /// enough of it to tell its rate.
+    pub(super) async fn traffic_of(&self, plan: &Plan) -> Option<Seen> {
+        let from = plan.from.filter(|_| !plan.watches.is_empty())?;
+        let read = || async {
+            let report = self.shared.proxy.counts(&plan.service).await.ok()?;
+            let both = Pair { canary: from, baseline: from };
+            match embedded_proxy::read(&report, plan.service.as_str(), both) {
+                Sample::Counters(both) => Some((tokio::time::Instant::now(), both.baseline)),
+                Sample::Missed(_) => None,
+            }
+        };
+        let (began, before) = tokio::time::timeout(WAIT, read()).await.ok()??;
+        tokio::time::sleep(RATE_WINDOW).await;
+        let (ended, after) = tokio::time::timeout(WAIT, read()).await.ok()??;
+        let counted = after.total.checked_sub(before.total).filter(|n| *n >= RATE_REQUESTS)?;
+        let per_second = f64::from(u32::try_from(counted).ok()?) / (ended - began).as_secs_f64();
+        Some(Seen { per_second, total: after.total, bad: after.bad })
+    }
+
     /// What the judgements of a deployment found, computed again from the stored samples.
     pub async fn explain(
         &self,

@@ -76,6 +76,8 @@ fn a_plan_changes_nothing() {
         "{text}"
     );
     assert!(text.contains("  ~ version: v1 -> v2\n"), "{text}");
+    let judged = "\nwhat the judge can tell\n  canary 50 %: at 10 req/s and 50 %, a version of ";
+    assert!(text.contains(judged), "{text}");
     assert_eq!(world.done(&["deploy", "--plan", "--version", "v2"]).stdout, text);
     let after = service(&world);
     assert_eq!((after.last_seq, after.serving.unwrap().number), (before, 1));
