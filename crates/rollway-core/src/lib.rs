@@ -18,6 +18,7 @@ pub mod problem;
 pub mod progress;
 pub mod release;
 pub mod seen;
+pub mod series;
 pub mod spec;
 pub mod strategy;
 pub mod template;

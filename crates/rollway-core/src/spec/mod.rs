@@ -7,7 +7,7 @@
 pub mod analysis;
 pub mod check;
 pub mod format;
-mod json;
+pub(crate) mod json;
 pub mod lint;
 mod model;
 pub mod node;
