@@ -46,6 +46,11 @@ async fn explained(world: &World, number: u64) -> Explanation {
     world.get(&path).await.unwrap_or_else(|refused| panic!("{}", refused.text()))
 }
 
+#[expect(clippy::print_stdout, reason = "how many requests failed is to be seen")]
+fn say(what: &str) {
+    println!("{what}");
+}
+
 /// v2 is like this, and the judge rolls it back; what was said.
 async fn rolled_back(flags: &str) -> (World, DeploymentView, Explanation, u64) {
     let (world, shop, load) = stable(WATCHED).await;
@@ -55,7 +60,8 @@ async fn rolled_back(flags: &str) -> (World, DeploymentView, Explanation, u64) {
     let report = load.stop().await;
     let failed = report.tally.failed();
     let of_v2 = report.tally.of_version("v2");
-    println!("{flags}: rolled back after {:?}, {failed} failed, {of_v2} by v2", began.elapsed());
+    let after = began.elapsed();
+    say(&format!("{flags}: rolled back after {after:?}, {failed} failed, {of_v2} by v2"));
     let said = ended.reasons.join("\n");
     assert!(said.contains("the judge found the new release worse"), "{said}");
     assert_eq!(ended.instances_failed, 0, "it was not the probes: {said}");
@@ -65,7 +71,40 @@ async fn rolled_back(flags: &str) -> (World, DeploymentView, Explanation, u64) {
     assert!(verdict.words[0].starts_with("roll back"), "{:?}", verdict.words);
     assert!(!verdict.otherwise.is_empty());
     world.verify_history().await;
+    replayed(&world, number);
     (world, ended, explanation, failed)
+}
+
+/// An export gives the same verdicts again, and one with other samples does not.
+fn replayed(world: &World, number: u64) {
+    let rollway = |arguments: &[&str]| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_rollway"))
+            .args(arguments)
+            .env("ROLLWAY_STATE_DIR", world.state())
+            .current_dir(world.root())
+            .output()
+            .unwrap()
+    };
+    let export = rollway(&["history", "export", "shop"]).stdout;
+    let file = world.root().join("export.jsonl");
+    let replay =
+        || rollway(&["analysis", "replay", &format!("shop-{number}"), "--file", "export.jsonl"]);
+    std::fs::write(&file, &export).unwrap();
+    let same = replay();
+    let said = String::from_utf8(same.stdout).unwrap();
+    assert!(said.ends_with(" come out the same from the stored samples\n"), "{said}");
+    assert_eq!(same.status.code(), Some(0), "{said}");
+    // Ten times as many requests, at least, in the last sample before the verdict.
+    let text = String::from_utf8(export).unwrap();
+    let verdict = text.find("\"analysis_verdict\"").unwrap();
+    let at = text[..verdict].rfind("{\"canary\":{\"total\":").unwrap();
+    let altered =
+        format!("{}{}", &text[..at], text[at..].replacen(":{\"total\":", ":{\"total\":1", 1));
+    std::fs::write(&file, altered).unwrap();
+    let other = replay();
+    let said = String::from_utf8(other.stdout).unwrap();
+    assert_eq!(other.status.code(), Some(1), "{said}");
+    assert!(said.contains("differs: sample "), "{said}");
 }
 
 #[tokio::test]
