@@ -164,7 +164,10 @@ impl Trial {
             return Err(format!("sample {id} comes after sample {}", self.last));
         }
         let (readings, missed) = match sample {
-            Sample::Counters(both) => (self.readings(both), None),
+            Sample::Counters(both) => match self.contradiction(both) {
+                None => (self.readings(both), None),
+                Some(why) => (BTreeMap::new(), Some(why)),
+            },
             Sample::Missed(why) => (BTreeMap::new(), Some(why.clone())),
         };
         let interval = Interval {
@@ -175,11 +178,22 @@ impl Trial {
         };
         // A check of which nothing is learned only lets time pass.
         self.judge.apply(&mut self.state, &interval).map_err(|problem| problem.to_string())?;
-        if let Sample::Counters(both) = sample {
+        if let (Sample::Counters(both), None) = (sample, &missed) {
             self.counters = Some((**both).clone());
         }
         (self.last, self.sampled, self.missed) = (id, now, missed);
         Ok(())
+    }
+
+    /// Why counters cannot be: a source that counts requests and failures at different moments has
+    /// more of these than of those. What they say is then part of the next check.
+    fn contradiction(&self, now: &Pair<Counters>) -> Option<String> {
+        let before = self.counters.as_ref()?;
+        let (canary, baseline) =
+            (now.canary.since(&before.canary), now.baseline.since(&before.baseline));
+        let arms = [("canary", canary), ("baseline", baseline)];
+        let (name, arm) = arms.into_iter().find(|(_, arm)| arm.bad > arm.total)?;
+        Some(format!("{name}: {} failed of {} since the last check", arm.bad, arm.total))
     }
 
     /// What happened since the last counters, by metric; nothing without those.
@@ -272,7 +286,11 @@ pub fn rules(by: &spec::Analysis) -> Result<Rules, String> {
     let spec::Judge::Sequential(judge) = &by.judge else {
         return Err("nobody judges".to_owned());
     };
-    let mut metrics: Vec<Metric> = judge.metrics.iter().map(|one| metric(judge, *one)).collect();
+    let known = judge.metrics.iter().filter(|one| match one {
+        spec::Measure::Errors => true,
+        spec::Measure::Latency => by.source.has_latency(),
+    });
+    let mut metrics: Vec<Metric> = known.map(|one| metric(judge, *one)).collect();
     if let Some(limit) = judge.error_limit {
         let (name, kind) = (GUARD.to_owned(), Kind::Guard { limit });
         metrics.push(Metric { name, kind, weight: 1.0, severity: Severity::Hard });
@@ -391,6 +409,23 @@ mod tests {
         let before = arm(100, 10);
         assert_eq!(arm(130, 10).since(&before).total, 30);
         assert_eq!(arm(40, 10).since(&before), arm(40, 10));
+    }
+
+    #[test]
+    fn more_failures_than_requests_are_part_of_the_next_check() {
+        let at = |bad: u64, total: u64| {
+            let canary = Counters { total, bad, latency: Histogram::default() };
+            Sample::Counters(Box::new(Pair { canary, baseline: arm(1000 + total, 1000) }))
+        };
+        let mut trial = Trial::begin(&quick(), Millis(0), &at(0, 0)).expect("good rules");
+        trial.take(1, Millis(10_000), &at(5, 100)).expect("new");
+        // Failures were read later than requests: 7 more of those, 2 more of these.
+        trial.take(2, Millis(20_000), &at(12, 102)).expect("it is no error, and teaches nothing");
+        assert_eq!(trial.missed.as_deref(), Some("canary: 7 failed of 2 since the last check"));
+        trial.take(3, Millis(30_000), &at(12, 200)).expect("new");
+        assert_eq!(trial.missed, None);
+        let seen = trial.look(Millis(0)).findings[0].samples.canary;
+        assert_eq!(seen, Outcomes { bad: 12, total: 200 });
     }
 
     #[test]

@@ -20,11 +20,14 @@ pub const IN_HOOK: &[&str] = &["artifact", "env.NAME", "release", "service", "ve
 /// What a path may use that is read when a release is made.
 pub const IN_PATH: &[&str] = &["env.NAME", "service", "version"];
 
+/// What the queries of a judgement's source may use: each is asked for either release.
+pub const IN_QUERY: &[&str] = &["instance", "release", "service", "version"];
+
 /// What each name means, for the reference.
 pub const NAMES: &[(&str, &str)] = &[
     ("artifact", "the path of the kept copy of `run.artifact`"),
     ("env.NAME", "the value of NAME in `run.env`, else in the environment of who deploys"),
-    ("instance", "the instance, such as `r3-0`"),
+    ("instance", "the instance, such as `r3-0`; for a source a pattern of all: `r3-[0-9]+`"),
     ("port", "the port that the instance is to listen on"),
     ("release", "the number of the release, such as `3`"),
     ("service", "the name of the service"),

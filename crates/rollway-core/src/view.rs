@@ -164,6 +164,9 @@ pub struct PlanView {
     pub stages: Vec<StageView>,
     /// What the linter remarked.
     pub warnings: Vec<Problem>,
+    /// How long the judgements will take, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forecast: Vec<String>,
 }
 
 /// One line of the history.

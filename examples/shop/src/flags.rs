@@ -12,6 +12,7 @@ usage: shop --port N [flags]
   --host ADDRESS       listen on this address; default: 127.0.0.1
   --version V          the version that it says it is; default: $ROLLWAY_VERSION, or dev
   --latency 20ms       answer this much later
+  --tail 200ms         answer one request in twenty by this much later still
   --error-rate 5%      answer 500 to so many of a hundred requests, evenly spread
   --error-bound 2%     answer 503 to /healthz while more than that share of the last 200
                        requests was answered with 500 (of the last 60 at least)
@@ -43,6 +44,8 @@ pub struct Flags {
     pub instance: String,
     /// How much later it answers.
     pub latency: Duration,
+    /// How much later it answers one request in twenty still.
+    pub tail: Duration,
     /// So many of a million requests are answered with 500.
     pub errors_per_million: u64,
     /// `/healthz` fails while a larger share of the last requests has failed, in millionths.
@@ -74,7 +77,7 @@ pub enum Asked {
 
 const KNOWN: &str = "--crash-after, --crash-at-start, --error-bound, --error-rate, --help, \
     --host, --ignore-term, --latency, --listen-after, --never-healthy, --port, --ready-after, \
-    --unhealthy-after, --version";
+    --tail, --unhealthy-after, --version";
 
 /// Reads the command line; `env` looks up an environment variable.
 pub fn read(
@@ -88,6 +91,7 @@ pub fn read(
         version: env("ROLLWAY_VERSION").unwrap_or_else(|| "dev".to_owned()),
         instance: env("ROLLWAY_INSTANCE").unwrap_or_default(),
         latency: Duration::ZERO,
+        tail: Duration::ZERO,
         errors_per_million: 0,
         error_bound_per_million: None,
         listen_after: Duration::ZERO,
@@ -105,6 +109,7 @@ pub fn read(
             "--host" => flags.host = arguments.value(&name)?,
             "--version" => flags.version = label(&name, arguments.value(&name)?)?,
             "--latency" => flags.latency = duration(&name, &arguments.value(&name)?)?,
+            "--tail" => flags.tail = duration(&name, &arguments.value(&name)?)?,
             "--error-rate" => flags.errors_per_million = rate(&name, &arguments.value(&name)?)?,
             "--error-bound" => {
                 flags.error_bound_per_million = Some(rate(&name, &arguments.value(&name)?)?);
@@ -239,6 +244,7 @@ mod tests {
         assert_eq!(read.latency, Duration::from_millis(20));
         assert_eq!(read.errors_per_million, 50_000);
         assert_eq!(read.crash_after, Some(Duration::from_millis(1500)));
+        assert_eq!(flags("--tail 200ms").tail, Duration::from_millis(200));
         assert_eq!(flags("--error-bound 2%").error_bound_per_million, Some(20_000));
         assert!(!read.never_healthy && flags("--never-healthy").never_healthy);
     }

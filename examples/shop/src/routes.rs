@@ -30,6 +30,9 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use crate::server::{Shop, crash};
 use crate::websocket;
 
+/// One request in so many is one of the slow ones.
+const TAIL_IN: u64 = 20;
+
 /// The largest body that `/echo` keeps and sends back.
 const ECHO_BYTES_MAX: usize = 16 << 20;
 
@@ -96,10 +99,13 @@ fn health(shop: &Shop) -> Response<Answered> {
 }
 
 async fn misbehave_or_answer(request: Request<Incoming>, shop: &Shop) -> Response<Answered> {
-    if !shop.flags.latency.is_zero() {
-        sleep(shop.flags.latency).await;
+    let before = shop.served.fetch_add(1, Ordering::Relaxed);
+    let is_slow = before % TAIL_IN == TAIL_IN - 1;
+    let latency = shop.flags.latency + if is_slow { shop.flags.tail } else { Duration::ZERO };
+    if !latency.is_zero() {
+        sleep(latency).await;
     }
-    let failed = is_an_error(shop);
+    let failed = is_an_error(shop, before);
     shop.recent.lock().expect("nobody panics with it").add(failed);
     if failed {
         return text(StatusCode::INTERNAL_SERVER_ERROR, "failed, as told\n");
@@ -116,9 +122,9 @@ async fn misbehave_or_answer(request: Request<Incoming>, shop: &Shop) -> Respons
 }
 
 /// Whether this request is one of those that fail: exactly the asked share, evenly spread.
-fn is_an_error(shop: &Shop) -> bool {
+fn is_an_error(shop: &Shop, before: u64) -> bool {
     const MILLION: u64 = 1_000_000;
-    let before = shop.served.fetch_add(1, Ordering::Relaxed) % MILLION;
+    let before = before % MILLION;
     let share = shop.flags.errors_per_million;
     (before + 1) * share / MILLION > before * share / MILLION
 }

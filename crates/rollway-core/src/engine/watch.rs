@@ -6,6 +6,7 @@ use crate::event::What;
 use crate::ids::ReleaseNumber;
 use crate::plan::Watch;
 use crate::progress::Active;
+use crate::spec::Source;
 use crate::units::Millis;
 
 /// The source is asked this often at least, so that a release that fails everything is found
@@ -46,10 +47,19 @@ impl Engine {
     fn ask_at(&self, place: usize) -> Millis {
         let Some(active) = &self.progress.active else { return Millis(u64::MAX) };
         let Some(watch) = active.plan.watches.get(place) else { return Millis(u64::MAX) };
+        let sampled = active.trials.get(&place).map(|trial| trial.sampled);
+        // What others count is asked for when a check is due, and not before.
+        let again = match (&watch.by.source, sampled) {
+            (Source::EmbeddedProxy, _) | (_, None) => Millis(0),
+            (
+                Source::Prometheus(_) | Source::Http(_) | Source::Webhook(_) | Source::Command(_),
+                Some(sampled),
+            ) => Millis(sampled.0 + watch.by.interval.0),
+        };
         let glance = watch.by.interval.min(GLANCE);
         match self.asked.get(&place) {
             Some((asked, true)) => Millis(asked.0 + LOST.0),
-            Some((asked, false)) => Millis(asked.0 + glance.0),
+            Some((asked, false)) => Millis(asked.0 + glance.0).max(again),
             None => self.now,
         }
     }

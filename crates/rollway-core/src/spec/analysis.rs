@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::source::Source;
 use crate::units::Millis;
 
 /// A judgement of a canary: by which judge, from which source, how often and until when.
@@ -107,25 +108,6 @@ pub enum Measure {
     Errors,
     /// How long requests take.
     Latency,
-}
-
-/// Where the numbers come from.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// The proxy that Rollway runs.
-    #[default]
-    EmbeddedProxy,
-}
-
-impl Source {
-    /// The name that users see.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::EmbeddedProxy => "embedded_proxy",
-        }
-    }
 }
 
 /// What follows where the deadline finds no decision.

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::words::listen_address;
 use super::{
-    Analysis, CanaryStep, Check, Judge, Order, Probe, Report, Rule, Spec, Strategy, Traffic,
+    Analysis, CanaryStep, Check, Judge, Measure, Order, Probe, Report, Rule, Spec, Strategy,
+    Traffic,
 };
 use crate::problem::Problem;
 use crate::template;
@@ -322,12 +323,60 @@ fn analysis(by: &Analysis, path: &str, report: &mut Report) {
         let hint = "make `deadline` at least as long as `min_bake`";
         report.problem(format!("{path}.min_bake"), what, hint);
     }
+    source(by, path, report);
     if let Judge::Sequential(judge) = &by.judge
         && judge.metrics.len() > 1
         && judge.metrics[0] == judge.metrics[1]
     {
         let hint = "name `errors`, `latency`, or both";
         report.problem(format!("{path}.judge.sequential.metrics"), "one is named twice", hint);
+    }
+}
+
+/// The engine asks again, as if nobody had heard it, after 30 seconds.
+const TIMEOUT_MAX: Millis = Millis::seconds(20);
+
+/// What could never be read, or is not meant.
+fn source(by: &Analysis, path: &str, report: &mut Report) {
+    let (name, source) = (by.source.name(), &by.source);
+    let at = format!("{path}.source.{name}");
+    if let Judge::Sequential(judge) = &by.judge
+        && !source.has_latency()
+        && !judge.metrics.contains(&Measure::Errors)
+    {
+        let what = format!("{name} counts requests only, and `errors` are not looked at");
+        let path = format!("{path}.judge.sequential.metrics");
+        report.problem(path, what, "add `errors`, or use `source: embedded_proxy`");
+    }
+    if let Some(timeout) = source.timeout().filter(|timeout| *timeout > TIMEOUT_MAX) {
+        let what = format!("{timeout} is longer than the {TIMEOUT_MAX} that are waited for");
+        report.problem(format!("{at}.timeout"), what, "make it shorter, and `interval` longer");
+    }
+    let Some(access) = source.access() else { return };
+    match (&access.token_file, &access.username, &access.password_file) {
+        (Some(_), Some(_), _) | (Some(_), _, Some(_)) => {
+            let what = "there is a token, and a name and password too";
+            report.problem(format!("{at}.access"), what, "one of both is sent");
+        }
+        (None, Some(_), None) => {
+            let what = "there is a name without a password";
+            report.problem(format!("{at}.access.username"), what, "add `password_file`");
+        }
+        (None, None, Some(_)) => {
+            let what = "there is a password without a name";
+            report.problem(format!("{at}.access.password_file"), what, "add `username`");
+        }
+        (Some(_), None, None) | (None, Some(_), Some(_)) | (None, None, None) => {}
+    }
+    for (key, file) in [
+        ("token_file", &access.token_file),
+        ("password_file", &access.password_file),
+        ("ca", &access.ca),
+    ] {
+        if file.as_ref().is_some_and(|file| !file.starts_with('/')) {
+            let hint = "the control plane reads it, in a folder of its own";
+            report.problem(format!("{at}.access.{key}"), "write the path in full, from /", hint);
+        }
     }
 }
 

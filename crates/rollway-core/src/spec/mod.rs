@@ -7,7 +7,7 @@
 pub mod analysis;
 pub mod check;
 pub mod format;
-mod json;
+pub(crate) mod json;
 pub mod lint;
 mod model;
 pub mod node;
@@ -15,17 +15,19 @@ mod quantities;
 pub mod reference;
 mod schema;
 pub mod shape;
+pub mod source;
 pub mod starter;
 pub mod text;
 mod toml;
 pub mod words;
 mod yaml;
 
-pub use analysis::{Analysis, Inconclusive, Judge, Measure, Sequential, Source};
+pub use analysis::{Analysis, Inconclusive, Judge, Measure, Sequential};
 pub use model::*;
 pub use quantities::{Room, StatusRange};
 pub use reference::docs;
 pub use schema::json_schema;
+pub use source::{Access, CommandSource, HttpSource, Prometheus, Source, Webhook};
 pub use starter::{ProgramFacts, ProgramKind, starter};
 
 use self::text::Text;

@@ -219,6 +219,7 @@ fn templates_page() -> String {
         ("`run.command`, `health[].command.argv`", template::IN_COMMAND),
         ("`run.env`", template::IN_ENVIRONMENT),
         ("`hooks`", template::IN_HOOK),
+        ("queries, `url` and `argv` of a `source`", template::IN_QUERY),
         ("`run.working_folder`, `run.artifact.path`", template::IN_PATH),
     ];
     for (name, meaning) in template::NAMES {

@@ -99,6 +99,24 @@ pub static HOST: Word = word("a host name such as shop.example.org or *.example.
 /// An address to listen on.
 pub static LISTEN: Word =
     word("an address such as 127.0.0.1:8080, or a port", "", |text| listen_address(text).map(drop));
+/// The address of a server.
+pub static URL: Word = word("a URL such as http://127.0.0.1:9090", "", |text| {
+    refuse_template(text)?;
+    url(text)
+});
+/// The address of a document about a release.
+pub static QUERY_URL: Word =
+    Word { check: url, ..template("a URL such as http://127.0.0.1:9090", template::IN_QUERY) };
+/// A query about a release, or an argument of a command that makes one.
+pub static QUERY: Word = template("a text", template::IN_QUERY);
+/// A place in a JSON document.
+pub static POINTER: Word = word("a JSON pointer such as /http/requests", "^/", |text| {
+    if !text.starts_with('/') {
+        let problem = wrong("a JSON pointer begins with /");
+        return Err(problem.hint(format!("write /{}", text.replace('.', "/"))));
+    }
+    any(text)
+});
 /// Any text.
 pub static TEXT: Word = word("a text", "", any);
 
@@ -249,6 +267,26 @@ fn request_path(text: &str) -> Result<(), Problem> {
     refuse_template(text)?;
     if !text.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
         let problem = wrong("a path of a request has no spaces, # or characters beyond ASCII");
+        return Err(problem.hint("write them as %20 and the like"));
+    }
+    any(text)
+}
+
+fn url(text: &str) -> Result<(), Problem> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let Some(rest) = rest else {
+        return Err(wrong("a URL begins with http:// or https://"));
+    };
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if host.contains('@') {
+        let problem = wrong("a URL must not have a name or a password in it");
+        return Err(problem.hint("use `access`: secrets are in files"));
+    }
+    if host.is_empty() || host.starts_with(':') {
+        return Err(wrong("a URL needs a host"));
+    }
+    if !text.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
+        let problem = wrong("a URL has no spaces, # or characters beyond ASCII");
         return Err(problem.hint("write them as %20 and the like"));
     }
     any(text)

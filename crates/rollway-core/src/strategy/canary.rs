@@ -80,6 +80,7 @@ fn watch(plan: &mut Plan, over_all: &Analysis, has_traffic: bool) {
     }
     let source = match over_all.source {
         Source::EmbeddedProxy => has_traffic,
+        Source::Prometheus(_) | Source::Http(_) | Source::Webhook(_) | Source::Command(_) => true,
     };
     if source && over_all.judge != Judge::None && !plan.stages.is_empty() {
         let stages = (0, plan.stages.len() - 1);

@@ -87,6 +87,21 @@ impl Traffic {
     }
 }
 
+impl Traffic {
+    /// When a regression is found, in words: "at 10 req/s and 5 %, a version of which 5 % fail is
+    /// rolled back in about 2 min".
+    #[must_use]
+    pub fn warning(&self, canary_rate: f64, ln_needed: f64) -> String {
+        let (rate, share) = (short(self.per_second), short(self.share * 100.0));
+        let time = duration(self.rollback_seconds(canary_rate, ln_needed));
+        let failing = short(canary_rate * 100.0);
+        format!(
+            "at {rate} req/s and {share} %, a version of which {failing} % fail is rolled back in \
+             about {time}"
+        )
+    }
+}
+
 /// A number with at most one digit behind the point.
 fn short(value: f64) -> String {
     let text = format!("{value:.1}");

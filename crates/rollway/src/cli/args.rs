@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use rollway_core::units::Millis;
 
 /// Progressive delivery for services on any target.
 ///
@@ -75,7 +76,7 @@ pub enum Verb {
     History(HistoryFlags),
     /// Tell how a canary was judged, what decided, and what would have changed it.
     Explain(ExplainFlags),
-    /// Look at judgements again.
+    /// Look at judgements again, or let the judge look at numbers of yours.
     #[command(subcommand)]
     Analysis(AnalysisVerb),
     /// Bring an earlier release back.
@@ -325,7 +326,61 @@ pub struct ExplainFlags {
 #[derive(Debug, Subcommand)]
 pub enum AnalysisVerb {
     /// Compute the verdicts of a deployment again from the stored samples, and compare.
-    Replay(ExplainFlags),
+    Replay(ReplayFlags),
+    /// Let the judge look at two files of numbers, without a deployment.
+    Try(TryFlags),
+}
+
+/// `rollway analysis replay`.
+#[derive(Debug, Args)]
+pub struct ReplayFlags {
+    /// The deployment, as in shop-7 [default with --file: all of them].
+    #[arg(required_unless_present = "file")]
+    pub deployment: Option<String>,
+    /// Read what `rollway history export` wrote; no control plane is asked.
+    #[arg(long, value_name = "EXPORT")]
+    pub file: Option<PathBuf>,
+}
+
+/// `rollway analysis try`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+The files are CSV with a line of names, or JSON, a list of maps with the same names:
+  time,total,bad     requests since the row before, and how many of them failed
+  time,latency       one request a row, and how many seconds it took
+  time,latency,bad   the same, and whether it failed: 1 or 0
+`time` is in seconds and rises. Both files have the same columns.
+
+Example:
+  rollway analysis try canary.csv baseline.csv --svg picture.svg
+
+Exit codes: 0 judged, whatever the verdict; 1 the picture could not be written; 2 wrong usage or
+wrong files.")]
+pub struct TryFlags {
+    /// What the new version did: a .csv or .json file.
+    pub canary: PathBuf,
+    /// What the old version did, at the same time.
+    pub baseline: PathBuf,
+    /// The time between two checks.
+    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = some_time)]
+    pub interval: Millis,
+    /// A judgement without a decision is over after this.
+    #[arg(long, default_value = "1h", value_name = "TIME", value_parser = some_time)]
+    pub deadline: Millis,
+    /// So long from the beginning on nothing is compared.
+    #[arg(long, default_value = "0s", value_name = "TIME", value_parser = Millis::parse)]
+    pub warmup: Millis,
+    /// Draw both versions and the evidence into this file.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+}
+
+/// A time that is more than none.
+fn some_time(text: &str) -> Result<Millis, String> {
+    match Millis::parse(text)? {
+        Millis::ZERO => Err("it must be more than 0".to_owned()),
+        time => Ok(time),
+    }
 }
 
 /// `rollway lint`.

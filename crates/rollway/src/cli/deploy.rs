@@ -187,6 +187,12 @@ fn plan_text(out: Out, view: &PlanView) -> String {
         let goal = out.paint(Tone::Faint, &one_line(&stage.goal));
         text.push_str(&format!("{number:>3}. {name:width$}  {goal}\n"));
     }
+    if !view.forecast.is_empty() {
+        text.push_str("\nwhat the judge can tell\n");
+        for line in &view.forecast {
+            text.push_str(&format!("  {}\n", one_line(line)));
+        }
+    }
     if !view.changes.is_empty() && view.from.is_some() {
         text.push_str("\nchanges\n");
         text.push_str(&changes_text(out, &view.changes));

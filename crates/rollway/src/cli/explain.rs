@@ -5,15 +5,15 @@ use rollway_core::explain::{Explanation, Judgement, Recorded};
 use rollway_core::ids::ServiceName;
 use rollway_core::problem::Problem;
 
-use super::Context;
-use super::args::ExplainFlags;
+use super::args::{ExplainFlags, ReplayFlags};
 use super::out::{Out, Tone, one_line};
 use super::words;
 use super::wrong::{FAILED, Wrong};
+use super::{Context, export_file};
 
 /// `rollway explain`.
 pub async fn explain(ctx: &Context, flags: &ExplainFlags) -> Result<(), Wrong> {
-    let explanation = ask(ctx, flags).await?;
+    let explanation = ask_for(ctx, &flags.deployment).await?;
     match ctx.out.json {
         true => ctx.out.value(&explanation),
         false => ctx.out.data(&text(ctx.out, &explanation)),
@@ -21,28 +21,21 @@ pub async fn explain(ctx: &Context, flags: &ExplainFlags) -> Result<(), Wrong> {
 }
 
 /// `rollway analysis replay`.
-pub async fn replay(ctx: &Context, flags: &ExplainFlags) -> Result<(), Wrong> {
-    let explanation = ask(ctx, flags).await?;
-    let verdicts = explanation.judgements.iter().flat_map(|one| &one.verdicts);
-    let (same, other): (Vec<_>, Vec<_>) = verdicts.partition(|one| one.is_same);
-    match ctx.out.json {
-        true => ctx.out.value(&explanation)?,
-        false => {
-            let mut text = format!(
-                "{}: {} of {} verdicts come out the same from the stored samples\n",
-                explanation.deployment,
-                same.len(),
-                same.len() + other.len()
-            );
-            for one in &other {
-                let what = format!("differs: sample {}: {}", one.sample, one.words.join("; "));
-                text.push_str(&ctx.out.paint(Tone::Bad, &one_line(&what)));
-                text.push('\n');
-            }
+pub async fn replay(ctx: &Context, flags: &ReplayFlags) -> Result<(), Wrong> {
+    let explanations = match (&flags.file, &flags.deployment) {
+        (Some(file), name) => export_file::explanations(file, name.as_deref())?,
+        (None, Some(name)) => vec![ask_for(ctx, name).await?],
+        (None, None) => Vec::new(),
+    };
+    match (ctx.out.json, explanations.as_slice(), &flags.file) {
+        (true, [only], None) => ctx.out.value(only)?,
+        (true, all, _) => ctx.out.value(&all)?,
+        (false, all, _) => {
+            let text: String = all.iter().map(|one| replayed(ctx.out, one)).collect();
             ctx.out.data(&text)?;
         }
     }
-    if explanation.is_same() {
+    if explanations.iter().all(Explanation::is_same) {
         return Ok(());
     }
     ctx.out.say("error: the stored samples lead to another verdict");
@@ -50,12 +43,28 @@ pub async fn replay(ctx: &Context, flags: &ExplainFlags) -> Result<(), Wrong> {
     Err(Wrong::Said(FAILED))
 }
 
-async fn ask(ctx: &Context, flags: &ExplainFlags) -> Result<Explanation, Wrong> {
-    let parts = flags.deployment.rsplit_once('-');
+fn replayed(out: Out, explanation: &Explanation) -> String {
+    let verdicts = explanation.judgements.iter().flat_map(|one| &one.verdicts);
+    let (same, other): (Vec<_>, Vec<_>) = verdicts.partition(|one| one.is_same);
+    let mut text = format!(
+        "{}: {} of {} verdicts come out the same from the stored samples\n",
+        explanation.deployment,
+        same.len(),
+        same.len() + other.len()
+    );
+    for one in &other {
+        let what = format!("differs: sample {}: {}", one.sample, one.words.join("; "));
+        text.push_str(&out.paint(Tone::Bad, &one_line(&what)));
+        text.push('\n');
+    }
+    text
+}
+
+async fn ask_for(ctx: &Context, name: &str) -> Result<Explanation, Wrong> {
+    let parts = name.rsplit_once('-');
     let number = parts.and_then(|(_, number)| number.parse::<u64>().ok());
     let (Some((service, _)), Some(number)) = (parts, number) else {
-        let what = format!("{:?} is no deployment", flags.deployment);
-        let problem = Problem::new("", what);
+        let problem = Problem::new("", format!("{name:?} is no deployment"));
         return Err(problem.hint("it is SERVICE-NUMBER, as in shop-7").into());
     };
     let service = ServiceName::parse(service).map_err(|what| Problem::new("", what))?;

@@ -8,6 +8,7 @@ mod deploy;
 mod doctor;
 mod events;
 mod explain;
+mod export_file;
 mod follow;
 mod history;
 mod init;
@@ -24,6 +25,7 @@ mod spec_file;
 mod start;
 mod status;
 mod table;
+mod tried;
 mod usage;
 mod verbs;
 mod words;
@@ -91,6 +93,7 @@ fn verb(cli: Cli, colour: bool) -> Result<(), Wrong> {
         Verb::History(flags) => wait(history::history(&ctx, &flags)),
         Verb::Explain(flags) => wait(explain::explain(&ctx, &flags)),
         Verb::Analysis(AnalysisVerb::Replay(flags)) => wait(explain::replay(&ctx, &flags)),
+        Verb::Analysis(AnalysisVerb::Try(flags)) => tried::try_series(&ctx, &flags),
         Verb::Rollback(flags) => wait(verbs::rollback(&ctx, flags)),
         Verb::Promote(flags) => wait(verbs::promote(&ctx, flags)),
         Verb::Pause(flags) => wait(verbs::pause(&ctx, flags)),

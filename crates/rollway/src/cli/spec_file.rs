@@ -36,7 +36,7 @@ pub fn read(given: Option<&Path>) -> Result<SpecFile, Wrong> {
     let path = find(given)?;
     let name = path.display().to_string();
     let format = Format::of(&name)?;
-    let text = text(&path)?;
+    let text = text(&path, TEXT_BYTES_MAX)?;
     let source = Source { name, text };
     let (spec, warnings) = match spec::read(&source.text, format) {
         Ok(read) => read,
@@ -94,7 +94,8 @@ fn shown(folder: &Path) -> String {
     }
 }
 
-fn text(path: &Path) -> Result<String, Problem> {
+/// The text of a file, up to so many bytes.
+pub fn text(path: &Path, bytes_max: u64) -> Result<String, Problem> {
     let name = path.display().to_string();
     let unreadable = |error: std::io::Error| {
         let problem = Problem::new(name.clone(), format!("could not read it: {error}"));
@@ -109,7 +110,7 @@ fn text(path: &Path) -> Result<String, Problem> {
     }
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(unreadable)?;
-    file.take(TEXT_BYTES_MAX).read_to_end(&mut bytes).map_err(unreadable)?;
+    file.take(bytes_max).read_to_end(&mut bytes).map_err(unreadable)?;
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let line = 1 + error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count();

@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 use super::Shared;
 use super::command::Command;
 use super::journal::Journal;
+use crate::metrics::Memory;
 
 /// Outcomes that wait for the loop; more make their tasks wait.
 const OUTCOMES_MAX: usize = 4096;
@@ -34,6 +35,8 @@ pub(super) struct Actor {
     pub probes: HashMap<InstanceId, AbortHandle>,
     /// The answers that wait for the core's word.
     pub answers: HashMap<Ticket, oneshot::Sender<Vec<String>>>,
+    /// What the sources of judgements counted.
+    pub memory: Memory,
     /// The last deployment as it was stored, for a control plane that has seen none yet.
     pub last_view: Option<DeploymentView>,
 }
@@ -52,8 +55,8 @@ impl Actor {
     ) -> (Self, mpsc::Receiver<Input>) {
         let (outcomes, receiver) = mpsc::channel(OUTCOMES_MAX);
         let (probes, answers) = (HashMap::new(), HashMap::new());
-        let last_view = None;
-        (Self { shared, journal, engine, outcomes, probes, answers, last_view }, receiver)
+        let (memory, last_view) = (Memory::default(), None);
+        (Self { shared, journal, engine, outcomes, probes, answers, memory, last_view }, receiver)
     }
 
     /// Runs until all handles are gone.

@@ -138,6 +138,7 @@ impl Actor {
             from: serving.map(|release| super::views::release_ref(release)),
             changes: serving.map(|serving| serving.diff(&release)).unwrap_or_default(),
             warnings: intake.warnings.clone(),
+            forecast: Vec::new(),
             plan,
         })
     }

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rollway_core::forecast::forecast;
 use rollway_core::ids::{ReleaseNumber, ServiceName};
 use rollway_core::problem::{Problem, nearest_first};
 use rollway_core::release::Release;
@@ -199,8 +200,14 @@ impl Engine {
         result
     }
 
-    /// What a deployment would do.
+    /// What a deployment would do, and how long its judgements would take.
     pub async fn plan(&self, args: DeployArgs) -> Result<PlanView, Refusal> {
+        let view = self.plan_alone(args).await?;
+        let seen = self.traffic_of(&view.plan).await;
+        Ok(PlanView { forecast: forecast(&view.plan, seen), ..view })
+    }
+
+    async fn plan_alone(&self, args: DeployArgs) -> Result<PlanView, Refusal> {
         let intake = Box::new(self.intake(args).await?);
         let service = intake.release.service.clone();
         let known = self.services.lock().await.get(&service).cloned();

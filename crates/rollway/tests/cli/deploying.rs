@@ -76,6 +76,8 @@ fn a_plan_changes_nothing() {
         "{text}"
     );
     assert!(text.contains("  ~ version: v1 -> v2\n"), "{text}");
+    let judged = "\nwhat the judge can tell\n  canary 50 %: at 10 req/s and 50 %, a version of ";
+    assert!(text.contains(judged), "{text}");
     assert_eq!(world.done(&["deploy", "--plan", "--version", "v2"]).stdout, text);
     let after = service(&world);
     assert_eq!((after.last_seq, after.serving.unwrap().number), (before, 1));
@@ -228,4 +230,32 @@ fn a_value_of_the_environment_goes_into_the_release() {
     let output = world.command(&["deploy", "--version", "v1"]).env("LABEL", "mine").output();
     assert!(output.unwrap().status.success());
     assert!(world.done(&["release", "show", "r1"]).stdout.contains("\"mine\""));
+}
+
+/// A version at 48 requests a second of which this many fail every ten seconds.
+fn series(bad: u32) -> String {
+    let line = |n: u32| format!("{},480,{bad}\n", n * 10);
+    format!("time,total,bad\n{}", (1..=40).map(line).collect::<String>())
+}
+
+#[test]
+fn two_files_of_numbers_are_judged_without_a_deployment() {
+    let world = World::new();
+    world.write("worse.csv", series(24));
+    world.write("stable.csv", series(1));
+    let said = world.done(&["analysis", "try", "worse.csv", "stable.csv", "--svg", "p.svg"]);
+    assert!(
+        said.stdout.starts_with("roll back: errors is worse\n  decided after "),
+        "{}",
+        said.stdout
+    );
+    let picture = std::fs::read_to_string(world.folder().join("p.svg")).unwrap();
+    assert!(picture.starts_with("<svg ") && picture.contains("roll back: errors is worse"));
+    let said = world.done(&["analysis", "try", "worse.csv", "stable.csv", "--json"]);
+    let tried: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(tried["points"].as_array().unwrap().len(), 40);
+    assert_eq!(tried["decided"]["decision"]["rollback"]["metric"], "errors");
+    let said = world.done(&["analysis", "try", "stable.csv", "stable.csv"]);
+    assert!(!said.stdout.contains("roll back"), "{}", said.stdout);
+    assert!(!world.state().exists(), "nobody was asked");
 }

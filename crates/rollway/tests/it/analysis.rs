@@ -29,10 +29,10 @@ fn gated(min_bake: &str) -> String {
     GATED.replace("min_bake: 4s", &format!("min_bake: {min_bake}")).replace('&', JUDGE)
 }
 
-/// v1 serves under load until there is a history.
-async fn stable(strategy: &str) -> (World, Shop, rollway::load::Load) {
+/// v1 is like this, and serves under load until there is a history.
+async fn stable(strategy: &str, flags: &str) -> (World, Shop, rollway::load::Load) {
     let world = World::new().await;
-    let shop = Shop::new(2, strategy).flags(FLAGS);
+    let shop = Shop::new(2, strategy).flags(flags);
     world.roll_out(&shop, "v1").await;
     let load = world.load(RATE);
     // The slowness of the first requests must not be all that the judge knows of v1.
@@ -46,16 +46,22 @@ async fn explained(world: &World, number: u64) -> Explanation {
     world.get(&path).await.unwrap_or_else(|refused| panic!("{}", refused.text()))
 }
 
-/// v2 is like this, and the judge rolls it back; what was said.
-async fn rolled_back(flags: &str) -> (World, DeploymentView, Explanation, u64) {
-    let (world, shop, load) = stable(WATCHED).await;
+#[expect(clippy::print_stdout, reason = "how many requests failed is to be seen")]
+fn say(what: &str) {
+    println!("{what}");
+}
+
+/// v1 and v2 are like this, and the judge rolls v2 back; what was said.
+async fn rolled_back(before: &str, flags: &str) -> (World, DeploymentView, Explanation, u64) {
+    let (world, shop, load) = stable(WATCHED, before).await;
     let began = Instant::now();
     let number = world.deploy(&shop.flags(flags), "v2").await;
     let ended = world.ended_as(number, DeploymentState::RolledBack).await;
     let report = load.stop().await;
     let failed = report.tally.failed();
     let of_v2 = report.tally.of_version("v2");
-    println!("{flags}: rolled back after {:?}, {failed} failed, {of_v2} by v2", began.elapsed());
+    let after = began.elapsed();
+    say(&format!("{flags}: rolled back after {after:?}, {failed} failed, {of_v2} by v2"));
     let said = ended.reasons.join("\n");
     assert!(said.contains("the judge found the new release worse"), "{said}");
     assert_eq!(ended.instances_failed, 0, "it was not the probes: {said}");
@@ -65,12 +71,46 @@ async fn rolled_back(flags: &str) -> (World, DeploymentView, Explanation, u64) {
     assert!(verdict.words[0].starts_with("roll back"), "{:?}", verdict.words);
     assert!(!verdict.otherwise.is_empty());
     world.verify_history().await;
+    replayed(&world, number);
     (world, ended, explanation, failed)
+}
+
+/// An export gives the same verdicts again, and one with other samples does not.
+fn replayed(world: &World, number: u64) {
+    let rollway = |arguments: &[&str]| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_rollway"))
+            .args(arguments)
+            .env("ROLLWAY_STATE_DIR", world.state())
+            .current_dir(world.root())
+            .output()
+            .unwrap()
+    };
+    let export = rollway(&["history", "export", "shop"]).stdout;
+    let file = world.root().join("export.jsonl");
+    let replay =
+        || rollway(&["analysis", "replay", &format!("shop-{number}"), "--file", "export.jsonl"]);
+    std::fs::write(&file, &export).unwrap();
+    let same = replay();
+    let said = String::from_utf8(same.stdout).unwrap();
+    assert!(said.ends_with(" come out the same from the stored samples\n"), "{said}");
+    assert_eq!(same.status.code(), Some(0), "{said}");
+    // Ten times as many requests, at least, in the last sample before the verdict.
+    let text = String::from_utf8(export).unwrap();
+    let verdict = text.find("\"analysis_verdict\"").unwrap();
+    let at = text[..verdict].rfind("{\"canary\":{\"total\":").unwrap();
+    let altered =
+        format!("{}{}", &text[..at], text[at..].replacen(":{\"total\":", ":{\"total\":1", 1));
+    std::fs::write(&file, altered).unwrap();
+    let other = replay();
+    let said = String::from_utf8(other.stdout).unwrap();
+    assert_eq!(other.status.code(), Some(1), "{said}");
+    assert!(said.contains("differs: sample "), "{said}");
 }
 
 #[tokio::test]
 async fn a_version_that_fails_five_percent_is_rolled_back_by_the_judge() {
-    let (world, ended, explanation, failed) = rolled_back("--latency 5ms --error-rate 5%").await;
+    let (world, ended, explanation, failed) =
+        rolled_back(FLAGS, "--latency 5ms --error-rate 5%").await;
     let said = ended.reasons.join("\n");
     assert!(said.contains("roll back: errors is worse"), "{said}");
     assert!(said.contains("needed"), "no evidence: {said}");
@@ -83,7 +123,7 @@ async fn a_version_that_fails_five_percent_is_rolled_back_by_the_judge() {
 
 #[tokio::test]
 async fn a_version_that_is_three_times_as_slow_is_rolled_back_by_the_judge() {
-    let (world, ended, _, failed) = rolled_back("--latency 15ms").await;
+    let (world, ended, _, failed) = rolled_back(FLAGS, "--latency 15ms").await;
     let said = ended.reasons.join("\n");
     assert!(said.contains("roll back: latency is worse"), "{said}");
     assert_eq!(failed, 0);
@@ -91,8 +131,24 @@ async fn a_version_that_is_three_times_as_slow_is_rolled_back_by_the_judge() {
 }
 
 #[tokio::test]
+async fn a_version_whose_slowest_requests_are_three_times_as_slow_is_rolled_back() {
+    // One request in twenty is slow: the median stays what it was, and p99 does not.
+    let before = "--latency 5ms --tail 40ms";
+    let (world, ended, explanation, failed) =
+        rolled_back(before, "--latency 5ms --tail 130ms").await;
+    let said = ended.reasons.join("\n");
+    assert!(said.contains("roll back: latency is worse"), "{said}");
+    let verdict = &explanation.judgements[0].verdicts[0].verdict;
+    let latency = verdict.findings.iter().find(|one| one.metric == "latency").unwrap();
+    let slow = latency.samples;
+    assert!(slow.canary.share() > slow.baseline.share(), "{slow:?}");
+    assert_eq!(failed, 0);
+    world.ends_in_order().await;
+}
+
+#[tokio::test]
 async fn an_equal_version_is_promoted_with_a_certificate_whatever_ends_the_control_plane() {
-    let (mut world, shop, load) = stable(&gated("4s")).await;
+    let (mut world, shop, load) = stable(&gated("4s"), FLAGS).await;
     let number = world.deploy(&shop, "v2").await;
     world.waits_for("the judge").await;
     world.kill_control_plane();
@@ -112,7 +168,7 @@ async fn an_equal_version_is_promoted_with_a_certificate_whatever_ends_the_contr
 
 #[tokio::test]
 async fn what_makes_both_versions_slow_neither_rolls_back_nor_promotes() {
-    let (world, shop, load) = stable(&gated("4s")).await;
+    let (world, shop, load) = stable(&gated("4s"), FLAGS).await;
     let shop = Shop { strategy: gated("10s"), ..shop };
     let number = world.deploy(&shop, "v2").await;
     world.waits_for("the judge").await;

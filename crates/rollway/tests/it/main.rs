@@ -9,4 +9,5 @@ mod guards;
 mod machines;
 mod rollback;
 mod shop;
+mod sources;
 mod world;

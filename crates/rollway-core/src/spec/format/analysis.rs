@@ -1,5 +1,6 @@
-//! How a canary is judged: judges, sources, and what they need.
+//! How a canary is judged: judges, and what they need.
 
+use super::source::SOURCE;
 use super::{defaulted, optional};
 use crate::spec::shape::{Shape, Table, Tagged, Variant};
 
@@ -21,7 +22,7 @@ pub static ANALYSIS: Table = Table {
         defaulted(
             "source",
             Shape::Tagged(&SOURCE),
-            ["embedded_proxy", "embedded_proxy"],
+            ["embedded_proxy", "{webhook: {url: \"http://127.0.0.1:9000/judge\"}}"],
             "Where the numbers come from.",
         ),
         defaulted(
@@ -156,17 +157,6 @@ static SEQUENTIAL: Table = Table {
              this.",
         ),
     ],
-};
-
-static SOURCE: Tagged = Tagged {
-    name: "source",
-    doc: "Where the numbers of a judgement come from.",
-    variants: &[Variant {
-        name: "embedded_proxy",
-        doc: "The proxy that Rollway runs: every request, by release.",
-        shape: None,
-        example: "",
-    }],
 };
 
 static INCONCLUSIVE: Tagged = Tagged {

@@ -4,6 +4,7 @@ mod analysis;
 mod change;
 mod health;
 mod run;
+mod source;
 mod traffic;
 
 use super::shape::{Field, Need, Shape, Table};

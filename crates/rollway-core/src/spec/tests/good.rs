@@ -144,6 +144,18 @@ fn the_keys_are_the_models() {
     let at = |pointer: &str| {
         let mut json =
             if pointer.contains("blue_green") { blue_green.clone() } else { json.clone() };
+        let url = "http://127.0.0.1:1";
+        for (name, source) in [
+            ("prometheus", serde_json::json!({"address": url, "total": "t", "bad": "b"})),
+            ("http", serde_json::json!({"url": url})),
+            ("webhook", serde_json::json!({"url": url, "access": {}})),
+            ("command", serde_json::json!({"argv": ["x"]})),
+        ] {
+            if pointer.contains(&format!("/source/{name}")) {
+                json["strategy"]["canary"]["analysis"]["source"] =
+                    serde_json::json!({ name: source });
+            }
+        }
         json.pointer_mut(pointer).expect("it is there")["zzz"] = true.into();
         let error = serde_json::from_value::<Spec>(json).expect_err("zzz is no key").to_string();
         let known = error.split("expected").nth(1).unwrap_or_else(|| panic!("{pointer}: {error}"));
@@ -173,6 +185,11 @@ fn the_keys_are_the_models() {
             "canary" => "/strategy/canary",
             "analysis" => "/strategy/canary/analysis",
             "sequential" => "/strategy/canary/analysis/judge/sequential",
+            "prometheus" => "/strategy/canary/analysis/source/prometheus",
+            "http_source" => "/strategy/canary/analysis/source/http",
+            "webhook" => "/strategy/canary/analysis/source/webhook",
+            "command_source" => "/strategy/canary/analysis/source/command",
+            "access" => "/strategy/canary/analysis/source/webhook/access",
             "blue_green" => "/strategy/blue_green",
             "traffic" => "/traffic",
             "tls" => "/traffic/tls",
@@ -247,7 +264,11 @@ fn every_page_is_found_and_an_unknown_one_lists_them() {
     }
     assert!(docs("health").expect("it is a list of probes").starts_with("# probe\n"));
     let problem = docs("strategie").expect_err("there is no such page");
-    assert!(problem.what.contains("known: strategy, analysis, artifact, "), "{}", problem.what);
+    assert!(
+        problem.what.contains("known: strategy, access, analysis, artifact, "),
+        "{}",
+        problem.what
+    );
 }
 
 #[test]
