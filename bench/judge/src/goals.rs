@@ -4,7 +4,7 @@ use rollway_core::analysis::EARLY_BAD;
 use rollway_core::verdict::stats::count;
 use serde_json::{Value, json};
 
-use crate::early::Early;
+use crate::early::{BROKEN_BASELINES, Early};
 use crate::figures::Figures;
 use crate::panel::{Part, Row, name};
 use crate::study::Tally;
@@ -43,11 +43,9 @@ const FALSE_ROLLBACK_MOST: f64 = 0.01;
 const CLUSTERED_MOST: f64 = 0.011;
 /// Certificates for canaries that are worse.
 const FALSE_PROMOTION_MOST: f64 = 0.005;
-/// Bad requests of a canary that fails everything, up to these shares of the traffic and of its
-/// baseline's errors.
+/// Bad requests of a canary that fails everything, up to this share of the traffic.
 const BROKEN_BAD_MOST: u64 = 4;
 const BROKEN_SHARE_PERCENT: u32 = 5;
-const BROKEN_BASELINE_PERCENT: f64 = 1.0;
 /// The cost of a check, and of many canaries.
 const CHECK_MICROS_MOST: f64 = 10.0;
 const STATE_BYTES_MOST: usize = 2048;
@@ -79,9 +77,12 @@ pub fn goals(figures: &Figures) -> Vec<Goal> {
             goals.push(Goal::share(&what, share, FALSE_ROLLBACK_MOST));
         }
     }
-    if let Some(share) = figures.most_back(Part::Clusters, &[name::CLUSTERS_10], Row::Ours) {
-        let what = "A/A false rollback in every cell, clusters of 10";
-        goals.push(Goal::share(what, share, CLUSTERED_MOST));
+    for (row, words) in [(Row::OursLooks, "looks alone at 1 %"), (Row::Ours, "looks and deadline")]
+    {
+        if let Some(share) = figures.most_back(Part::Clusters, &[name::CLUSTERS_10], row) {
+            let what = format!("A/A false rollback in every cell, clusters of 10: {words}");
+            goals.push(Goal::share(&what, share, CLUSTERED_MOST));
+        }
     }
     for name in [name::FIVEFOLD, name::TWICE, name::FIFTYFOLD] {
         let names = [name];
@@ -108,30 +109,35 @@ fn in_time(name: &str, found: &Tally, seconds: f64, bad: f64) -> Goal {
         figure.push_str(&format!(", {mean:.1} bad"));
         wanted.push_str(&format!(", {bad} bad"));
     }
-    let what = format!("{name} found at 100/s 5% 10s, median and mean");
+    let what = format!("{name} found at 100/s 5% 10s, looks alone at 1 %, median and mean");
     Goal { what, figure, wanted, is_met: median <= seconds && mean <= bad }
 }
 
 /// Of canaries that fail everything, and of those that are no worse and looked at early.
 fn early(figures: &Figures) -> Vec<Goal> {
     let is_broken = |it: &&Early| it.kind.canary_percent >= 100.0;
-    let small = figures.early.iter().filter(is_broken).filter(|it| {
-        it.kind.share_percent <= BROKEN_SHARE_PERCENT
-            && it.kind.baseline_percent <= BROKEN_BASELINE_PERCENT
-    });
-    let bad = small.map(|it| it.bad_median).max().map(|bad| Goal {
-        what: "bad requests of a canary that fails everything, at 1 and 5 %, baseline 0.1 and \
-               1 %, median"
-            .into(),
-        figure: bad.to_string(),
-        wanted: format!("<= {BROKEN_BAD_MOST}"),
-        is_met: bad <= BROKEN_BAD_MOST,
-    });
+    let small = || {
+        let broken = figures.early.iter().filter(is_broken);
+        broken.filter(|it| it.kind.share_percent <= BROKEN_SHARE_PERCENT)
+    };
+    let of_baseline = |percent: f64| {
+        let own = small().filter(|it| it.kind.baseline_percent.total_cmp(&percent).is_eq());
+        own.map(|it| it.bad_median).max().map(|bad| Goal {
+            what: format!(
+                "bad requests of a canary that fails everything, at 1 and 5 %, baseline {percent} \
+                 %, median"
+            ),
+            figure: bad.to_string(),
+            wanted: format!("<= {BROKEN_BAD_MOST}"),
+            is_met: bad <= BROKEN_BAD_MOST,
+        })
+    };
+    let broken = BROKEN_BASELINES.into_iter().filter_map(of_baseline);
     let even = figures.early.iter().filter(|it| !is_broken(it));
     let even = even.filter(|it| it.kind.early_bad == EARLY_BAD);
     let most = even.map(|it| count(it.back) / count(it.canaries)).reduce(f64::max);
     let what = "A/A false rollback with looks after every fourth failure of the canary";
-    bad.into_iter().chain(most.map(|most| Goal::share(what, most, FALSE_ROLLBACK_MOST))).collect()
+    broken.chain(most.map(|most| Goal::share(what, most, FALSE_ROLLBACK_MOST))).collect()
 }
 
 fn cost(figures: &Figures) -> Vec<Goal> {
