@@ -11,6 +11,9 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # What `make bench` runs, one after another: `make bench BENCH=switch` runs one of them.
 BENCH ?= switch inflight rolling null rollback recover proxy idle
 
+# What `make bench-judge` is told: JUDGE="--json --replicas 200", JUDGE="--only cost".
+JUDGE ?=
+
 # How many worlds `make simulate` runs, from which seed on; `make replay SEED=7` shows one of them.
 SEEDS ?= 10000
 FROM ?= 0
@@ -20,7 +23,7 @@ SECONDS ?= 60
 FUZZ ?=
 
 .PHONY: help demo test check crash-matrix kills power-cuts failing-writes conformance fuzz prove fmt \
-    bench simulate replay clean
+    bench bench-judge simulate replay clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +85,11 @@ bench: ## measure, beside nginx and HAProxy; BENCH=switch runs one part
 	cargo build --locked --release --package rollway --package shop --package rollway-bench
 	@for part in $(BENCH); do \
 	    echo "== $$part"; $(TARGET)/release/rollway-bench "$$part"; done
+
+bench-judge: ## the canary judge beside Argo, Flagger, Kayenta over simulated hours; 20 min on two cores
+	@scripts/need cargo cc
+	cargo build --locked --release --package rollway-bench-judge
+	$(TARGET)/release/rollway-bench-judge $(JUDGE)
 
 simulate: ## the engine in SEEDS simulated worlds with faults; fails if an invariant does
 	@scripts/need cargo cc

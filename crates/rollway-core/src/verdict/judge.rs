@@ -6,8 +6,10 @@
 //! ```
 //! The state is a plain value of constant size. It is stored with the id of its last interval in
 //! one transaction: an interval that is applied twice would break the guarantee, one that is lost
-//! does not. Intervals may be of any length, so that one is best fed early, after some twenty bad
-//! requests: a canary that fails everything is then found within a handful of them.
+//! does not. Intervals may be of any length, so that one is best fed early, after four or more bad
+//! requests: a canary that fails everything is then found within a handful of them. Not after
+//! each of them: the proof is for intervals that do not end by what was seen in them, and there
+//! far too many canaries that are no worse would be rolled back.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! The e-value of Lindon and Malek: two Poisson arms, a beta prior on the canary's share of what
 //! went wrong, in closed form.
 
-use super::special::{Share, bisect, ln_beta};
+use super::special::{Share, ln_beta, ln_one_less};
 use super::{Range, count};
 
 /// What the e-value is of.
@@ -27,15 +27,13 @@ impl Mixture {
     pub fn share_interval(&self, canary_bad: u64, baseline_bad: u64, alpha: f64) -> Range {
         let (x, y) = (count(canary_bad), count(baseline_bad));
         let least = self.ln_evidence(x, y) + alpha.ln();
-        let ln_likelihood = |share: f64| {
-            let bad = if x == 0.0 { 0.0 } else { x * share.ln() };
-            bad + if y == 0.0 { 0.0 } else { y * (-share).ln_1p() }
-        };
-        let is_out = |share: f64| ln_likelihood(share) < least;
-        let peak = if x + y == 0.0 { self.traffic.of } else { x / (x + y) };
+        if x + y == 0.0 {
+            return Range { lower: 0.0, upper: 1.0 };
+        }
+        // ln likelihood = x ln s + y ln(1 - s): the two ends are the same search, mirrored.
         Range {
-            lower: if is_out(0.0) { bisect(0.0, peak, |share| !is_out(share)) } else { 0.0 },
-            upper: if is_out(1.0) { bisect(peak, 1.0, is_out) } else { 1.0 },
+            lower: if x == 0.0 { 0.0 } else { ln_root(x, y, least).exp() },
+            upper: if y == 0.0 { 1.0 } else { -ln_root(y, x, least).exp_m1() },
         }
     }
 
@@ -52,5 +50,51 @@ impl Mixture {
     fn ln_evidence(&self, x: f64, y: f64) -> f64 {
         let (a, b) = (self.concentration * self.traffic.of, self.concentration * self.traffic.rest);
         ln_beta(a + x, b + y) - ln_beta(a, b)
+    }
+}
+
+/// Steps until a root stands still; five or six are usual.
+const STEPS_MAX: u32 = 100;
+
+/// ln of the least share `s` with `x ln s + y ln(1 - s) = least`, for `x > 0`.
+///
+/// Newton's method in `u = ln s`, in which the left side is concave: begun where it is too low it
+/// comes nearer from that side only. At `least / x` it is, since `ln(1 - s)` is never above 0.
+fn ln_root(x: f64, y: f64, least: f64) -> f64 {
+    let mut u = least / x;
+    for _ in 0..STEPS_MAX {
+        let rest = if y == 0.0 { 0.0 } else { y * ln_one_less(u) };
+        let slope = x - y / (-u).exp_m1();
+        let step = (least - x * u - rest) / slope;
+        u += step;
+        // Nearer than rounding lets it come.
+        if step <= u.abs() * f64::EPSILON {
+            break;
+        }
+    }
+    u
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ends_of_an_interval_are_where_the_evidence_is_what_was_asked_for() {
+        let mixture = Mixture { traffic: Share::new(0.05), concentration: 10.0 };
+        for (canary, baseline) in [(1, 1), (80, 1500), (3, 0), (0, 4), (1, 1_000_000), (900, 100)] {
+            let Range { lower, upper } = mixture.share_interval(canary, baseline, 0.01);
+            let (x, y) = (count(canary), count(baseline));
+            let least = mixture.ln_evidence(x, y) + 0.01f64.ln();
+            let is_end = |share: f64| {
+                let ln = x * share.ln() + if y == 0.0 { 0.0 } else { y * (-share).ln_1p() };
+                (ln - least).abs() <= 1e-9 * least.abs()
+            };
+            let ends = (canary == 0 || is_end(lower), baseline == 0 || is_end(upper));
+            assert_eq!(ends, (true, true), "{canary} {baseline}: {lower} to {upper}");
+            assert!(lower <= x / (x + y) && x / (x + y) <= upper, "{lower} to {upper}");
+            assert_eq!((lower == 0.0, upper == 1.0), (canary == 0, baseline == 0));
+        }
+        assert_eq!(mixture.share_interval(0, 0, 0.01), Range { lower: 0.0, upper: 1.0 });
     }
 }

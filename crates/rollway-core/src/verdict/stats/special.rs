@@ -330,7 +330,10 @@ pub fn ln_sum(values: &[f64]) -> f64 {
     if most == f64::NEG_INFINITY {
         return most;
     }
-    most + values.iter().map(|value| (value - most).exp()).sum::<f64>().ln()
+    // The sum is at least 1, where a double changes by no less than 1e-16: smaller parts than
+    // exp(-60) of it are not there, and their exponentials are the slow ones.
+    let parts = values.iter().map(|value| value - most).filter(|part| *part > -60.0);
+    most + parts.map(f64::exp).sum::<f64>().ln()
 }
 
 #[cfg(test)]
