@@ -10,6 +10,7 @@ pub mod event;
 pub mod explain;
 pub mod health;
 pub mod ids;
+pub mod mutant;
 pub mod observed;
 pub mod peers;
 pub mod plan;
