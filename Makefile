@@ -18,12 +18,14 @@ JUDGE ?=
 SEEDS ?= 10000
 FROM ?= 0
 SEED ?= 0
+# The mutants of `make test`: of the fence, the store, the pace, a take-over and the gates.
+FEW := FenceDropped IntentNotWritten ParallelIgnored OldLookIsGrip HookSkipped
 # How long `make fuzz` runs each target, and which: `make fuzz SECONDS=10 FUZZ="spec_yaml request"`.
 SECONDS ?= 60
 FUZZ ?=
 
 .PHONY: help demo test check crash-matrix kills power-cuts failing-writes conformance fuzz prove fmt \
-    bench bench-judge simulate replay clean
+    bench bench-judge simulate replay mutants clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,8 +35,9 @@ demo: ## build, then deploy five versions of a shop under load; about a minute a
 	cargo build --locked --release --package rollway --package shop
 	$(TARGET)/release/rollway demo --shop $(TARGET)/release/shop
 
-test: check ## check, then run every test
+test: check ## check, then run every test, half a minute of simulation and a few mutants
 	cargo test --locked --workspace --no-fail-fast
+	scripts/mutants 60 $(FEW)
 
 check: ## formatting, lints, house rules and licences
 	@scripts/need cargo cc
@@ -100,6 +103,10 @@ replay: ## what happens in the simulated world of SEED
 	@scripts/need cargo cc
 	@cargo build --locked --release --package rollway-sim
 	@$(TARGET)/release/rollway-sim replay $(SEED)
+
+mutants: ## every planted wrong change must be found by the simulator or the tests of the core
+	@scripts/need cargo cc
+	scripts/mutants
 
 clean: ## remove what was built
 	cargo clean

@@ -3,13 +3,17 @@
 //! Level-triggered: it is asked again after every change, computes what is missing against the goal
 //! within the pace, and names just that. An instance that dies on the way is simply missing again.
 
+mod weights;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use weights::Shares;
+
 use crate::analysis::Trial;
-use crate::arithmetic::routed::carried_weight;
 use crate::ids::{InstanceId, ReleaseNumber};
+use crate::mutant::{self, Mutant};
 use crate::observed::{Fleet, Observed};
-use crate::plan::{Action, Gate, Goal, HookPoint, Plan, Route, Slots, Split, Stage, Waiting};
+use crate::plan::{Action, Gate, HookPoint, Plan, Route, Slots, Split, Stage, Waiting};
 use crate::progress::Active;
 use crate::units::Millis;
 
@@ -49,14 +53,16 @@ pub struct Situation<'a> {
 #[must_use]
 pub fn converge(situation: &Situation<'_>) -> Decision {
     if let Some(active) = situation.active {
-        if active.paused.is_some() {
+        if active.paused.is_some() && !mutant::is(Mutant::PauseIgnored) {
             return Decision::Wait(Waiting {
                 what: "paused; rollway resume, or rollway abort".into(),
                 since: active.paused.unwrap_or(situation.now),
                 until: None,
             });
         }
-        if active.failed > situation.stage.pace.failures_allowed {
+        let allowed = situation.stage.pace.failures_allowed;
+        let allowed = allowed.saturating_add(u32::from(mutant::is(Mutant::FailureBudgetOffByOne)));
+        if active.failed > allowed && !mutant::is(Mutant::FailureBudgetForgotten) {
             return Decision::Failed(failure_reasons(active, situation.stage));
         }
         if let Some(reasons) = active.condemned_by_judge() {
@@ -120,6 +126,7 @@ impl Situation<'_> {
         for hook in hooks {
             match active.hooks.get(hook) {
                 Some(true) => {}
+                Some(false) if mutant::is(Mutant::HookSkipped) => {}
                 // What has happened is not undone for these; their failure is in the history.
                 Some(false) if matches!(hook, HookPoint::AfterDeploy | HookPoint::OnRollback) => {}
                 Some(false) => {
@@ -165,13 +172,16 @@ impl Situation<'_> {
         let slots = &self.stage.goal.slots;
         let kept = slots.iter().filter(|(_, slots)| **slots == Slots::Keep);
         let kept: u32 = kept.filter_map(|(r, _)| self.observed.fleet(*r)).map(Fleet::total).sum();
-        self.wanted().saturating_add(kept).saturating_add(self.stage.pace.surge)
+        self.wanted()
+            .saturating_add(kept)
+            .saturating_add(self.stage.pace.surge)
+            .saturating_add(u32::from(mutant::is(Mutant::SurgeExceeded)))
     }
 
     fn find_starts(&self, moves: &mut Moves) {
         let pace = &self.stage.pace;
         let mut room = self.total_max().saturating_sub(self.observed.total());
-        if pace.max_parallel > 0 {
+        if pace.max_parallel > 0 && !mutant::is(Mutant::ParallelIgnored) {
             room = room.min(pace.max_parallel.saturating_sub(self.changing()));
         }
         for release in self.stage.goal.slots.keys() {
@@ -210,7 +220,9 @@ impl Situation<'_> {
         let available: u32 =
             fleets.iter().map(|(release, fleet)| self.serving(*release, fleet)).sum();
         let wanted = self.plan.instances.min(self.wanted());
-        let mut least = wanted.saturating_sub(pace.unavailable);
+        let unavailable =
+            pace.unavailable.saturating_add(u32::from(mutant::is(Mutant::UnavailableIgnored)));
+        let mut least = wanted.saturating_sub(unavailable);
         if pace.surge > 0 && wanted > 0 {
             // With room for another one there is no need to let go of the last that serves.
             least = least.max(1);
@@ -247,8 +259,8 @@ impl Situation<'_> {
                 if self.has_traffic && !self.observed.is_routed(id(slot)) {
                     // The proxy has let go of it already: it is not among those that serve.
                     moves.retires.push(id(slot));
-                } else if spare > 0 {
-                    spare -= 1;
+                } else if spare > 0 || mutant::is(Mutant::RetireUncounted) {
+                    spare = spare.saturating_sub(1);
                     self.let_go(id(slot), moves);
                 }
             }
@@ -271,7 +283,10 @@ impl Situation<'_> {
     }
 
     fn let_go(&self, id: InstanceId, moves: &mut Moves) {
-        if self.has_traffic && self.observed.is_routed(id) {
+        if !mutant::is(Mutant::RetiredWhileRouted)
+            && self.has_traffic
+            && self.observed.is_routed(id)
+        {
             moves.leaving_route.insert(id);
         } else {
             moves.retires.push(id);
@@ -286,13 +301,16 @@ impl Situation<'_> {
         for (release, fleet) in self.observed.fleets() {
             let kept = goal.slots.get(release) == Some(&Slots::Keep);
             let kept = kept && self.plan.from != Some(*release);
-            for slot in fleet.ready_slots() {
+            let waiting = fleet.waiting_slots().filter(|_| mutant::is(Mutant::UnreadyRouted));
+            for slot in fleet.ready_slots().chain(waiting) {
                 let id = InstanceId { release: *release, slot };
                 if moves.leaving_route.contains(&id) || retiring.contains(&id) {
                     continue;
                 }
                 // What is kept until it can go keeps what it has, and gets no more.
-                let is_late = kept && !self.observed.is_surely_routed(id);
+                let is_late = !mutant::is(Mutant::KeptGetsMore)
+                    && kept
+                    && !self.observed.is_surely_routed(id);
                 if is_late { late.push(id) } else { members.push(id) }
             }
         }
@@ -303,7 +321,11 @@ impl Situation<'_> {
         for id in &members {
             *ready.entry(id.release).or_default() += 1;
         }
-        if members.is_empty() && self.wanted() > 0 && !goal.hold_requests {
+        if members.is_empty()
+            && self.wanted() > 0
+            && !goal.hold_requests
+            && !mutant::is(Mutant::LastMembersDropped)
+        {
             // Nobody is well: the last known members, as long as they live, beat nobody.
             members = self.last_members(&retiring);
             for id in &members {
@@ -316,10 +338,13 @@ impl Situation<'_> {
         }
         let newest = self.plan.to.filter(|to| self.plan.from.is_some_and(|from| from != *to));
         // Requests that are held go on being held until there is somebody to answer them.
-        let held = self.observed.route().is_some_and(|route| route.hold_requests);
+        let held = !mutant::is(Mutant::HeldLetGo)
+            && self.observed.route().is_some_and(|route| route.hold_requests);
         let still_held = held && members.is_empty() && self.wanted() > 0;
+        let (plan, observed) = (self.plan, self.observed);
+        let shares = Shares { plan, goal, ready: &ready, newest, observed };
         Route {
-            weights: weights(goal, &ready, newest, self.plan.instances),
+            weights: shares.weights(),
             members,
             settings: goal.settings,
             newest: newest.filter(|release| ready.contains_key(release)),
@@ -334,7 +359,7 @@ impl Situation<'_> {
                 .observed
                 .fleet(id.release)
                 .is_some_and(|fleet| fleet.waiting_slots().any(|slot| slot == id.slot));
-            waits && !retiring.contains(id)
+            waits && !retiring.contains(id) && self.observed.served_last(**id)
         };
         let last = self.observed.route().map(|route| route.members.as_slice());
         last.unwrap_or(&[]).iter().filter(lives).copied().collect()
@@ -349,6 +374,7 @@ impl Situation<'_> {
             let fleet = self.observed.fleet(*release);
             let have = fleet.map_or(0, |fleet| match pace.min_healthy_time {
                 Millis::ZERO => fleet.ready(),
+                _ if mutant::is(Mutant::MinHealthyIgnored) => fleet.ready(),
                 _ => fleet.ready_since(before),
             });
             if have < least {
@@ -379,7 +405,7 @@ impl Situation<'_> {
         };
         let deadline = self.stage.pace.progress_deadline;
         let until = Millis(active.last_progress.0.saturating_add(deadline.0));
-        if self.now >= until {
+        if self.now >= until && !mutant::is(Mutant::DeadlineForgotten) {
             let reason = format!("no progress for {deadline} (progress_deadline)");
             return Decision::Failed(vec![reason, format!("it was waiting for {what}")]);
         }
@@ -401,10 +427,11 @@ impl Situation<'_> {
         match &self.stage.gate {
             None => Decision::Done,
             Some(_) if active.approved || active.full => Decision::Done,
+            Some(Gate::Approve(_)) if mutant::is(Mutant::ApprovalSkipped) => Decision::Done,
             Some(Gate::Analyse(watch)) => self.judgement(active.trials.get(watch), reached),
             Some(Gate::Hold(time)) => {
                 let until = Millis(reached.0.saturating_add(time.0));
-                if self.now >= until {
+                if self.now >= until || mutant::is(Mutant::HoldSkipped) {
                     return Decision::Done;
                 }
                 let what = format!("the hold of {time} to pass");
@@ -442,38 +469,6 @@ impl Situation<'_> {
         let until = Some(trial.deadline()).filter(|until| *until > self.now);
         Decision::Wait(Waiting { what, since: reached, until })
     }
-}
-
-/// The weights that are safe now: the newest release never gets more than its ready share of all
-/// the instances that the service needs, a release without ready instances gets nothing, and
-/// somebody serves.
-fn weights(
-    goal: &Goal,
-    ready: &BTreeMap<ReleaseNumber, u32>,
-    newest: Option<ReleaseNumber>,
-    needed: u32,
-) -> BTreeMap<ReleaseNumber, u32> {
-    let mut safe: BTreeMap<ReleaseNumber, u32> = ready.keys().map(|r| (*r, 0)).collect();
-    let Split::Weights(wanted) = &goal.split else { return safe };
-    let mut left = 100;
-    for (release, weight) in wanted {
-        let have = ready.get(release).copied().unwrap_or(0);
-        let mut weight = if have == 0 { 0 } else { *weight };
-        if Some(*release) == newest && needed > 0 {
-            weight = weight.min(carried_weight(have, needed));
-        }
-        if weight > 0 {
-            safe.insert(*release, weight);
-            left -= weight;
-        }
-    }
-    // What cannot go where it should goes to the others, the old release first.
-    let old = ready.keys().copied().find(|release| Some(*release) != newest);
-    let heir = old.or_else(|| ready.keys().copied().next());
-    if let Some(heir) = heir.filter(|_| left > 0) {
-        *safe.entry(heir).or_default() += left;
-    }
-    safe
 }
 
 /// When to ask again at the latest although nothing has changed: a healthy deadline passes, or an

@@ -11,6 +11,7 @@ pub mod explain;
 pub mod forecast;
 pub mod health;
 pub mod ids;
+pub mod mutant;
 pub mod observed;
 pub mod peers;
 pub mod plan;

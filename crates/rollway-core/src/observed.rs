@@ -193,10 +193,14 @@ pub struct Observed {
     fleets: BTreeMap<ReleaseNumber, Fleet>,
     route: Option<Route>,
     routed: BTreeSet<InstanceId>,
+    /// Members of it that have gone since: whoever has their name now is another one.
+    gone: BTreeSet<InstanceId>,
     /// Members of routes that the proxy may use already, although it has not said so.
     sent: BTreeSet<InstanceId>,
     /// Members of all the routes that the proxy may use now; absent = of the confirmed one.
     certain: Option<BTreeSet<InstanceId>>,
+    /// The least share of each release in all those routes; absent = that in the confirmed one.
+    least: Option<BTreeMap<ReleaseNumber, u32>>,
     in_doubt: bool,
     is_lost: bool,
     /// Whether a route is on its way to the proxy.
@@ -239,6 +243,9 @@ impl Observed {
 
     /// Takes note that an instance is gone.
     pub fn remove(&mut self, id: InstanceId) {
+        if self.routed.contains(&id) {
+            self.gone.insert(id);
+        }
         if let Some(fleet) = self.fleets.get_mut(&id.release) {
             fleet.remove(id.slot);
             if fleet.slots.is_empty() {
@@ -264,7 +271,8 @@ impl Observed {
         self.routed = route.iter().flat_map(|route| route.members.iter().copied()).collect();
         self.route = route;
         self.sent.clear();
-        self.certain = None;
+        self.gone.clear();
+        (self.certain, self.least) = (None, None);
         (self.in_doubt, self.is_lost) = (false, false);
     }
 
@@ -275,6 +283,11 @@ impl Observed {
         let before = self.certain.take().unwrap_or_else(|| self.routed.clone());
         let members = route.members.iter().copied();
         self.certain = Some(members.filter(|id| before.contains(id)).collect());
+        let (mut least, next) = (self.least_shares(), route.shares());
+        least.iter_mut().for_each(|(release, share)| {
+            *share = next.get(release).copied().unwrap_or(0).min(*share);
+        });
+        self.least = Some(least);
     }
 
     /// Takes note that the proxy may use a route that nobody here knows: every instance may get
@@ -287,7 +300,7 @@ impl Observed {
     pub fn route_not_done(&mut self) {
         if !self.in_doubt {
             self.sent.clear();
-            self.certain = None;
+            (self.certain, self.least) = (None, None);
         }
     }
 
@@ -328,15 +341,57 @@ impl Observed {
         self.certain.as_ref().unwrap_or(&self.routed).contains(&id)
     }
 
+    /// The share in percent that each release has at least, whatever route the proxy uses now.
+    #[must_use]
+    pub fn least_shares(&self) -> BTreeMap<ReleaseNumber, u32> {
+        let confirmed = || self.route.as_ref().map(Route::shares).unwrap_or_default();
+        self.least.clone().unwrap_or_else(confirmed)
+    }
+
     /// Whether it is not known which route the proxy uses.
     #[must_use]
     pub fn is_in_doubt(&self) -> bool {
         self.in_doubt
     }
 
+    /// Whether an instance is among those that are known to have served last.
+    #[must_use]
+    pub fn served_last(&self, id: InstanceId) -> bool {
+        self.routed.contains(&id) && !self.gone.contains(&id)
+    }
+
     /// Whether the proxy has said that it sends new requests to an instance.
     #[must_use]
     pub fn is_confirmed(&self, id: InstanceId) -> bool {
         self.routed.contains(&id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_the_name_of_a_member_that_has_gone_did_not_serve_last() {
+        let id = InstanceId { release: ReleaseNumber(2), slot: 4 };
+        let mut observed = Observed::default();
+        observed.put(id, Instance::starting(Millis(1)));
+        let route = Route {
+            weights: BTreeMap::from([(id.release, 0)]),
+            members: vec![id],
+            settings: None,
+            newest: None,
+            preview: None,
+            hold_requests: false,
+        };
+        observed.set_route(Some(route.clone()));
+        assert!(observed.served_last(id));
+        observed.remove(id);
+        observed.put(id, Instance::starting(Millis(2)));
+        assert!(!observed.served_last(id));
+        // The proxy may use its table all the same.
+        assert!(observed.is_routed(id));
+        observed.set_route(Some(route));
+        assert!(observed.served_last(id));
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use crate::arithmetic::routed::carried_weight;
 use crate::ids::{InstanceId, ReleaseNumber, ServiceName};
 use crate::spec::{Analysis, Order, Update};
 use crate::units::{Amount, Millis};
@@ -234,6 +235,22 @@ impl Route {
             true => Split::Capacity,
             false => Split::Weights(self.weights.clone()),
         }
+    }
+
+    /// The share of each release in percent, rounded down: its weight or, by capacity, its part of
+    /// the members.
+    #[must_use]
+    pub fn shares(&self) -> BTreeMap<ReleaseNumber, u32> {
+        if let Split::Weights(weights) = self.split() {
+            return weights;
+        }
+        let mut shares = BTreeMap::new();
+        for id in &self.members {
+            *shares.entry(id.release).or_default() += 1;
+        }
+        let all: u32 = shares.values().sum();
+        shares.values_mut().for_each(|share| *share = carried_weight(*share, all));
+        shares
     }
 }
 

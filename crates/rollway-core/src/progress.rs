@@ -1,10 +1,15 @@
 //! Progress: what the events add up to. After a crash: load, fold, observe, go on.
 
+mod unproven;
+
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use unproven::Unproven;
 
 use crate::analysis::Trial;
 use crate::event::{DeploymentKind, DeploymentState, Event, FORMAT, FailureNote, What};
 use crate::ids::{Generation, InstanceId, ReleaseNumber};
+use crate::mutant::{self, Mutant};
 use crate::observed::{Health, Life, Observed};
 use crate::plan::{HookPoint, Plan, Stage};
 use crate::units::Millis;
@@ -44,6 +49,8 @@ pub struct Progress {
     pub last: Option<Outcome>,
     /// Whether a person must look.
     pub needs_operator: bool,
+    /// Who has not passed its probes since it was started.
+    pub unproven: Unproven,
     /// The clock of the last event.
     pub clock: Millis,
 }
@@ -219,6 +226,7 @@ impl Progress {
                 active.step(event, &illegal)?;
             }
         }
+        self.unproven.take(&event.what);
         self.clock = self.clock.max(now);
         Ok(())
     }
@@ -244,7 +252,7 @@ impl Progress {
                  {FORMAT}; use the newer one"
             )));
         }
-        if self.active.is_some() {
+        if self.active.is_some() && !mutant::is(Mutant::TwoDeployments) {
             return Err(illegal("another deployment is active"));
         }
         if *deployment <= self.deployments {
@@ -293,7 +301,10 @@ impl Progress {
         self.standby = *standby;
         self.needs_operator = *needs_operator;
         let undone = deployment.undo.is_some();
-        self.up = serving.is_some() && (undone || deployment.request != DeploymentKind::Down);
+        self.up = serving.is_some()
+            && (undone
+                || mutant::is(Mutant::DownStaysUp)
+                || deployment.request != DeploymentKind::Down);
         if serving.is_some() {
             let plan = &deployment.first_plan;
             self.instances = if undone { plan.instances_before } else { plan.instances };
@@ -320,7 +331,9 @@ impl Active {
             What::InstancesStarted { instances } => self.started += instances.len() as u32,
             What::InstanceFailed(note) => {
                 self.failed += 1;
-                self.counted.insert(note.instance, note.ends);
+                if !mutant::is(Mutant::FailureCountedTwice) {
+                    self.counted.insert(note.instance, note.ends);
+                }
                 self.condemned.insert(note.instance);
                 if self.failures.len() < FAILURES_KEPT_MAX {
                     self.failures.push(note.clone());
@@ -398,7 +411,9 @@ impl Active {
         let What::UndoBegan { reasons, by_operator, plan, .. } = &event.what else { return };
         self.undo = Some(Undo { reasons: reasons.clone(), by_operator: *by_operator });
         self.plan = plan.clone();
-        self.failed = 0;
+        if !mutant::is(Mutant::UndoKeepsFailures) {
+            self.failed = 0;
+        }
         self.counted.clear();
         self.paused = None;
         self.hooks.clear();
@@ -409,7 +424,7 @@ impl Active {
         self.stage = stage;
         self.stage_began = now;
         self.reached = None;
-        self.approved = false;
+        self.approved &= mutant::is(Mutant::ApprovalStays);
         self.last_progress = now;
     }
 
@@ -439,7 +454,10 @@ impl Active {
             What::Resumed { .. } => {
                 // Time that was paused counts neither for a hold nor for a deadline.
                 let since = self.paused.take().ok_or_else(|| illegal("it is not paused"))?;
-                let lost = now.0.saturating_sub(since.0);
+                let lost = match mutant::is(Mutant::PauseCountsForHold) {
+                    true => 0,
+                    false => now.0.saturating_sub(since.0),
+                };
                 self.reached = self.reached.map(|at| Millis(at.0.saturating_add(lost)));
                 self.last_progress = now;
                 self.pause_reasons.clear();

@@ -2,12 +2,13 @@
 
 use rollway_core::engine::{Certainty, Failed, Input};
 use rollway_core::ids::{Generation, InstanceId};
+use rollway_core::mutant::{self, Mutant};
 use rollway_core::plan::Route;
 use rollway_core::seen::{Ensured, SeenInstance};
 use rollway_core::spec::RestartPolicy;
 
 use crate::faults::Fault;
-use crate::happening::{Call, Happening};
+use crate::happening::{Call, Happening, Look};
 use crate::model::{Phase, Process, Target, Temper};
 use crate::world::World;
 
@@ -36,10 +37,12 @@ impl Target {
 
     /// The fence, in the same critical section as the act.
     fn enter(&mut self, generation: Generation) -> Result<(), Ensured> {
-        if generation < self.fence {
+        if generation < self.fence && !mutant::is(Mutant::FenceDropped) {
             return Err(Ensured::Stale { seen: self.fence });
         }
-        self.fence = generation;
+        if !mutant::is(Mutant::FenceNotRaised) {
+            self.fence = generation;
+        }
         Ok(())
     }
 }
@@ -85,6 +88,9 @@ impl World {
             Fate::Fine | Fate::LostAfter => {}
         }
         let result = self.ensure_started(&call, id);
+        if self.happens(Fault::Doubled) {
+            self.ensure_started(&Call { doubled: true, ..call }, id);
+        }
         if fate == Fate::LostAfter {
             return self.no_answer(&call, Input::Started(id, Err(unknown())));
         }
@@ -102,11 +108,13 @@ impl World {
         self.accepted_call(call, id, "start");
         let old = self.target.processes.get(&id).map(|process| process.phase);
         match old {
-            Some(Phase::Running | Phase::Restarting | Phase::Stopping) => {
+            Some(Phase::Running | Phase::Restarting | Phase::Stopping)
+                if !mutant::is(Mutant::StartedTwice) =>
+            {
                 let process = &self.target.processes[&id];
                 return (Ensured::NotNeeded, process.seen(id, self.now));
             }
-            Some(Phase::Ended) | None => {}
+            Some(Phase::Running | Phase::Restarting | Phase::Stopping | Phase::Ended) | None => {}
         }
         self.target.runs += 1;
         let process = Process {
@@ -121,11 +129,12 @@ impl World {
             passed: false,
             passed_at: 0,
             ever_passed: false,
+            first_passed: u64::MAX,
             answered_until: 0,
         };
         self.target.processes.insert(id, process);
         self.begin_run(id);
-        self.started(id, call);
+        self.started(id, call, old);
         let ensured = if old.is_some() { Ensured::Updated } else { Ensured::Added };
         self.tell_change();
         (ensured, self.target.processes[&id].seen(id, self.now))
@@ -139,7 +148,10 @@ impl World {
         let temper = self.tempers.get(&process.version).copied().unwrap_or(Temper::Good(10));
         let run = process.run;
         (process.began, process.passed, process.passed_at) = (now, !probed, now);
-        process.ever_passed |= !probed;
+        if !probed {
+            process.ever_passed = true;
+            process.first_passed = process.first_passed.min(now);
+        }
         match temper {
             // Where nothing is probed, whatever runs is well.
             Temper::Good(_) | Temper::NeverReady if !probed => process.well_from = now,
@@ -251,8 +263,13 @@ impl World {
                     true => u64::MAX,
                     false => self.proxy.busy.get(&id).copied().unwrap_or(0),
                 };
-                let until = busy.min(self.now + self.drain_ms);
-                let cut = u64::from(busy > until);
+                let drain_ms = if mutant::is(Mutant::DrainSkipped) { 0 } else { self.drain_ms };
+                let until = busy.min(self.now + drain_ms);
+                let cut = u64::from(
+                    busy > until
+                        && !mutant::is(Mutant::DrainSkipped)
+                        && !mutant::is(Mutant::CutUntold),
+                );
                 let at = until.max(self.now + 1);
                 self.agenda.add(at, Happening::Drained(call, id, cut));
             }
@@ -332,11 +349,11 @@ impl World {
         let known = self.proxy.table.as_ref();
         let result = if given == self.proxy.seen && known == Some(&route) {
             Ok(revision)
-        } else if given <= self.proxy.seen {
+        } else if given <= self.proxy.seen && !mutant::is(Mutant::ProxyTakesStale) {
             self.note(|| format!("proxy: a route by {} is stale", call.generation));
             Err(Failed { how: Certainty::NotDone, why: "the proxy has seen a newer one".into() })
         } else {
-            self.apply(&call, &route);
+            self.apply(&call, &route, given);
             self.proxy.seen = given;
             Ok(revision)
         };
@@ -347,8 +364,8 @@ impl World {
         self.answer(&call, delay, Input::Routed(route, result));
     }
 
-    fn apply(&mut self, call: &Call, route: &Route) {
-        self.applying(call, route);
+    fn apply(&mut self, call: &Call, route: &Route, given: (u64, u64)) {
+        self.applying(call, route, given);
         let members = self.proxy.table.iter().flat_map(|table| &table.members);
         let left: Vec<InstanceId> = members.copied().collect();
         let previous = self.proxy.table.replace(route.clone());
@@ -366,7 +383,8 @@ impl World {
     }
 
     /// An observation is made; its answer may be lost, late or double.
-    pub fn observe_acts(&mut self, call: Call, turn: u64, look: u64) {
+    pub fn observe_acts(&mut self, call: Call, turn: u64, number: u64) {
+        let look = Look { number, made: self.now };
         let plane = &self.planes[call.who.0];
         let cut = plane.cut_until > self.now || plane.deaf_until > self.now;
         let seen = match cut || self.happens(Fault::Dropped) {

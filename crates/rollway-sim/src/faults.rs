@@ -13,6 +13,9 @@ pub enum Fault {
     Pause,
     /// Another control plane took over while the first one lived.
     TakeOver,
+    /// A control plane ended right after it had sent something, and another one took over before
+    /// that arrived.
+    Overtaken,
     /// A control plane came up on another boot: its clock goes on from the last event.
     Reboot,
     /// Nothing got through between a control plane and the targets or the proxy.
@@ -29,6 +32,8 @@ pub enum Fault {
     Slow,
     /// An observation or a note of a change came twice.
     Duplicated,
+    /// A call arrived twice.
+    Doubled,
     /// An observation came after a later one.
     Reordered,
     /// An observation failed, or a note of a change was lost.
@@ -53,10 +58,11 @@ pub enum Fault {
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Crash,
         Self::Pause,
         Self::TakeOver,
+        Self::Overtaken,
         Self::Reboot,
         Self::Partition,
         Self::OneWay,
@@ -65,6 +71,7 @@ impl Fault {
         Self::NotDone,
         Self::Slow,
         Self::Duplicated,
+        Self::Doubled,
         Self::Reordered,
         Self::Dropped,
         Self::Death,
@@ -106,7 +113,8 @@ impl Rates {
                 Fault::Duplicated | Fault::Reordered | Fault::Dropped => 400,
                 Fault::Death | Fault::Flap | Fault::ClockJump => 400,
                 Fault::BadRelease => 300,
-                Fault::StoreOnce | Fault::StoreUnknown => 100,
+                Fault::Doubled => 200,
+                Fault::Overtaken | Fault::StoreOnce | Fault::StoreUnknown => 100,
             };
             let often = rng.between(1, most);
             *rate = if drawn && !calm { often } else { 0 };

@@ -37,8 +37,8 @@ pub enum Happening {
     Fence(Call),
     /// An observation reaches the target.
     Observe(Call, u64, u64),
-    /// An answer to an observation arrives: turn and look.
-    Seen(Who, Input, u64),
+    /// An answer to an observation arrives.
+    Seen(Who, Input, Look),
     /// A probe reaches an instance.
     Probe(Who, InstanceId, u64),
     /// A process starts again.
@@ -53,8 +53,10 @@ pub enum Happening {
     Open(usize),
     /// Time for a fault.
     Trouble,
-    /// Time for a person to ask for something.
+    /// Time for a person to ask for something, and again later.
     Operate,
+    /// A person asks for something.
+    Wish,
 }
 
 /// A call that a control plane has made.
@@ -66,6 +68,19 @@ pub struct Call {
     pub generation: Generation,
     /// When it was decided.
     pub decided: u64,
+    /// When the last observation was made that was heard before that.
+    pub saw: u64,
+    /// Whether it arrives for the second time.
+    pub doubled: bool,
+}
+
+/// An observation that was made.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    /// Its number, among those that the control plane asked for.
+    pub number: u64,
+    /// When it was made.
+    pub made: u64,
 }
 
 #[derive(Debug)]

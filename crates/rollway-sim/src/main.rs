@@ -1,4 +1,4 @@
-//! `rollway-sim run --seeds N --from S --threads K` and `rollway-sim replay SEED`.
+//! `rollway-sim run --seeds N --from S --threads K`, `replay SEED`, `hunt SEEDS` and `mutants`.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -6,20 +6,26 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use rollway_core::mutant::{self, Mutant};
 use rollway_sim::report::Report;
 use rollway_sim::world::World;
 
 const USAGE: &str = "usage: rollway-sim run [--seeds N] [--from S] [--threads K]
-       rollway-sim replay SEED";
+       rollway-sim replay SEED
+       rollway-sim hunt SEEDS        until the first violation
+       rollway-sim mutants           the names of the planted mutants";
 /// Seeds between two lines of progress.
 const PROGRESS: u64 = 5000;
 
 fn main() -> ExitCode {
+    mutant::choose(&std::env::var("ROLLWAY_MUTANT").unwrap_or_default());
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["run", options @ ..] => run(options),
         ["replay", seed] => replay(seed),
+        ["hunt", seeds] => hunt(seeds),
+        ["mutants"] => mutants(),
         _ => Err(io::Error::other(USAGE)),
     };
     match done {
@@ -93,4 +99,25 @@ fn replay(seed: &str) -> io::Result<ExitCode> {
         writeln!(out, "violated: {invariant} {what}")?;
     }
     Ok(if world.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs seeds until the first violation, and tells it.
+fn hunt(seeds: &str) -> io::Result<ExitCode> {
+    for seed in 0..number(seeds)? {
+        let mut world = World::new(seed, false);
+        world.run();
+        if let Some((invariant, what)) = world.violations.first() {
+            writeln!(io::stdout(), "{invariant} in seed {seed} {what}")?;
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn mutants() -> io::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    for (name, _, what) in Mutant::ALL {
+        writeln!(out, "{name}\t{what}")?;
+    }
+    Ok(ExitCode::SUCCESS)
 }

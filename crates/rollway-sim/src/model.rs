@@ -12,6 +12,8 @@ use rollway_core::seen::{Ended, Life, SeenInstance};
 use rollway_core::units::Millis;
 use rollway_core::view::VerbArgs;
 
+use crate::happening::Look;
+
 /// How the instances of a release behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Temper {
@@ -61,6 +63,8 @@ pub struct Process {
     pub passed_at: u64,
     /// Whether any run of this instance has.
     pub ever_passed: bool,
+    /// When the first of them did; without an end if none has.
+    pub first_passed: u64,
     /// When it last stopped answering, or the last time that it was seen to answer.
     pub answered_until: u64,
 }
@@ -86,6 +90,12 @@ impl Process {
         self.ever_passed && (self.answers(now) || self.answered_until >= since)
     }
 
+    /// Which run it is, as the driver names it.
+    #[must_use]
+    pub fn run(&self) -> String {
+        format!("{}:{}", self.run, self.began)
+    }
+
     /// As the driver shows it.
     #[must_use]
     pub fn seen(&self, instance: InstanceId, now: u64) -> SeenInstance {
@@ -103,7 +113,7 @@ impl Process {
             version: self.version.clone(),
             address: None,
             life,
-            incarnation: format!("{}:{}", self.run, self.began),
+            incarnation: self.run(),
             restarts: self.restarts,
             started_ms_ago: now - self.began,
             generation: self.generation,
@@ -166,8 +176,8 @@ pub enum Wish {
 pub enum Mail {
     /// Something happened.
     Told(Input),
-    /// An observation was made; it was asked for as this one.
-    Looked(Input, u64),
+    /// An observation was made.
+    Looked(Input, Look),
     /// Somebody asks.
     Asked(Wish),
 }
@@ -194,6 +204,8 @@ pub struct Aborted {
     pub deployment: u64,
     /// The release that must not start any more.
     pub release: ReleaseNumber,
+    /// The generation under which it is undone.
+    pub generation: Generation,
 }
 
 /// One control plane: the production loop, and the dumb part around it.
@@ -237,8 +249,16 @@ pub struct Plane {
     pub unknown: BTreeSet<InstanceId>,
     /// The runs that it has heard of, and since when.
     pub runs: BTreeMap<InstanceId, (String, u64)>,
-    /// Instances that it has not been told to be well.
-    pub unsure: BTreeSet<InstanceId>,
+    /// The runs that it saw when it took over.
+    pub adopted: BTreeMap<InstanceId, String>,
+    /// Until when it was not told that an instance is well; without an end if it still was not.
+    pub unsure: BTreeMap<InstanceId, u64>,
+    /// The latest observation that it has heard of: earlier ones say nothing any more.
+    pub heard_look: u64,
+    /// When the last observation was made that it has heard of.
+    pub saw: u64,
+    /// When the last word on the health of an instance arrives.
+    pub told_until: u64,
     /// The observations asked for, by their number, in order.
     pub looks: u64,
     /// The number of looks when each instance became unknown.
@@ -247,13 +267,13 @@ pub struct Plane {
 
 impl Plane {
     /// What a loop was told of the health of an instance.
-    pub fn hears_health(&mut self, input: &Input) {
+    pub fn hears_health(&mut self, input: &Input, now: u64) {
         let Input::Health(id, _, health, _) = input else { return };
-        if matches!(health, Health::Healthy(_)) {
-            self.unsure.remove(id);
-        } else {
-            self.unsure.insert(*id);
-        }
+        let is_well = matches!(health, Health::Healthy(_));
+        let until = if is_well { now } else { u64::MAX };
+        let known = self.unsure.entry(*id).or_insert(until);
+        // Who is told twice was sure the first time.
+        *known = if is_well { until.min(*known) } else { until };
     }
 
     /// Takes note of the runs that an observation shows.
@@ -267,10 +287,16 @@ impl Plane {
                 let known = engine.and_then(|engine| engine.releases.get(&release));
                 if known.is_some_and(|release| !release.spec.health.is_empty()) {
                     // Another run has to prove itself.
-                    self.unsure.insert(one.instance);
+                    self.unsure.insert(one.instance, u64::MAX);
                 }
             }
         }
+    }
+
+    /// Whether it knew at some time that an instance is well, by what it was told.
+    #[must_use]
+    pub fn is_sure(&self, id: InstanceId, then: u64) -> bool {
+        self.unsure.get(&id).is_none_or(|until| *until < then)
     }
 
     /// The loop takes note of something.

@@ -11,6 +11,7 @@ use rollway_core::event::What;
 use rollway_core::health::{Health as Fold, State};
 use rollway_core::ids::{Generation, InstanceId};
 use rollway_core::observed::Health;
+use rollway_core::seen::{Life, SeenInstance};
 use rollway_core::units::Millis;
 use rollway_core::verdict::eprocess::Pair;
 
@@ -22,6 +23,8 @@ use crate::world::World;
 
 /// So much may be done without time passing before it counts as a hot loop.
 const PUMP_MAX: usize = 300;
+/// After one control plane was overtaken none is for so long.
+const CALM_MS: u64 = 3000;
 /// The wait before a failed write is tried again, first and at most.
 const RETRY_MS: (u64, u64) = (20, 1000);
 
@@ -45,18 +48,33 @@ impl World {
                 plane.idle = false;
                 match mail {
                     Mail::Told(input) => {
+                        if let (Some(trace), Input::Health(id, _, health, _)) =
+                            (&mut self.trace, &input)
+                        {
+                            let health = health_words(health);
+                            trace.push(format!("{now:>8} cp{at}: hears that {id} is {health}"));
+                        }
                         if let Input::Started(_, Ok((_, seen))) = &input {
                             plane.hears_runs(std::slice::from_ref(seen), now);
                         }
-                        plane.hears_health(&input);
+                        plane.hears_health(&input, now);
                         plane.hears(&input);
                         plane.take(clock, input);
                     }
                     Mail::Looked(input, look) => {
                         if let Input::Seen(Ok(seen), _) = &input {
-                            plane.hears_runs(seen, now);
+                            if let Some(trace) = &mut self.trace {
+                                let seen: Vec<String> = seen.iter().map(seen_words).collect();
+                                let seen = seen.join(" ");
+                                trace.push(format!("{now:>8} cp{at}: sees {seen}"));
+                            }
+                            if look.number >= plane.heard_look {
+                                plane.hears_runs(seen, now);
+                                plane.heard_look = look.number;
+                            }
+                            plane.saw = plane.saw.max(look.made);
                         }
-                        plane.hears_look(&input, look);
+                        plane.hears_look(&input, look.number);
                         plane.take(clock, input);
                     }
                     Mail::Asked(wish) => self.ask(at, wish),
@@ -115,11 +133,12 @@ impl World {
         let Wish::Verb(verb, args) = wish else { return };
         let plane = &mut self.planes[at];
         let Some(engine) = plane.engine.as_mut() else { return };
+        let generation = engine.progress.generation;
         let aborted = engine.progress.active.as_ref().filter(|_| *verb == Verb::Abort);
         let aborted = aborted.and_then(|active| {
             let plan = &active.first_plan;
             let release = plan.to.filter(|to| plan.from != Some(*to))?;
-            Some(Aborted { deployment: active.number, release })
+            Some(Aborted { deployment: active.number, release, generation })
         });
         if let Some(ticket) = engine.ticket_for(*verb, args) {
             plane.tickets.insert(ticket, aborted);
@@ -140,8 +159,8 @@ impl World {
     fn perform(&mut self, at: usize, effect: Effect) {
         let plane = &mut self.planes[at];
         let who = (at, plane.life);
-        let decided = self.now;
-        let call = move |generation| Call { who, generation, decided };
+        let (decided, saw) = (self.now, plane.saw);
+        let call = move |generation| Call { who, generation, decided, saw, doubled: false };
         match effect {
             Effect::Append(append) => {
                 plane.writing = Some(append);
@@ -150,9 +169,10 @@ impl World {
                 self.agenda.add(self.now + delay, Happening::Disk(who));
             }
             Effect::Start(ids, generation) => {
+                let overtaken = self.is_overtaken(who);
                 for id in ids {
                     self.repeats(at, id);
-                    let at = self.now + self.latency();
+                    let at = self.now + self.latency() + overtaken / 32;
                     self.agenda.add(at, Happening::Start(call(generation), id));
                 }
             }
@@ -166,7 +186,7 @@ impl World {
             Effect::Route(route, generation, revision) => {
                 let call = call(generation);
                 self.routing(at, &route);
-                let at = self.now + self.latency();
+                let at = self.now + self.latency() + self.is_overtaken(who);
                 self.agenda.add(at, Happening::Route(call, Box::new(route), revision));
             }
             Effect::Hook(point, ..) => {
@@ -200,11 +220,26 @@ impl World {
         }
     }
 
+    /// Whether the control plane ends with its next breath, and another one takes over while what
+    /// it sent is under way: how much later than usual that arrives, at most 2 s.
+    fn is_overtaken(&mut self, who: Who) -> u64 {
+        if self.now < self.calm_until || !self.happens(Fault::Overtaken) {
+            return 0;
+        }
+        self.calm_until = self.now + CALM_MS;
+        self.agenda.add(self.now + 1, Happening::Deposed(who));
+        // Somebody who sees that may well intervene.
+        let wish = self.now + self.rng.between(30, 1500);
+        self.agenda.add(wish, Happening::Wish);
+        self.rng.between(0, 2000)
+    }
+
     fn observe(&mut self, at: usize, turn: u64) {
         let plane = &mut self.planes[at];
         plane.looks += 1;
         let (who, look) = ((at, plane.life), plane.looks);
-        let call = Call { who, generation: Generation(0), decided: self.now };
+        let (generation, decided, saw) = (Generation(0), self.now, plane.saw);
+        let call = Call { who, generation, decided, saw, doubled: false };
         let delay = self.latency();
         self.agenda.add(self.now + delay, Happening::Observe(call, turn, look));
     }
@@ -256,6 +291,7 @@ impl World {
                 }
                 process.passed = true;
                 process.ever_passed = true;
+                process.first_passed = process.first_passed.min(now);
             }
         }
         let same = match (&probing.told, &health) {
@@ -269,8 +305,11 @@ impl World {
                 Health::Unhealthy(why) => vec![why.clone()],
                 Health::Starting | Health::Healthy(_) => Vec::new(),
             };
-            self.agenda
-                .add(now + 1, Happening::Mail(who, Input::Health(id, number, health, evidence)));
+            // What is told of health comes in its order, however late.
+            let told = (now + self.word()).max(self.planes[who.0].told_until);
+            self.planes[who.0].told_until = told;
+            let input = Input::Health(id, number, health, evidence);
+            self.agenda.add(told, Happening::Mail(who, input));
         }
         self.agenda.add(next, Happening::Probe(who, id, number));
     }
@@ -366,10 +405,15 @@ impl World {
         engine.releases.clone_from(&self.store.releases);
         let life = self.planes[at].life + 1;
         let mut plane = Plane { life, seq, offset, disturbed: self.now, ..Plane::default() };
+        plane.saw = self.now;
         let seen = match self.happens(Fault::Dropped) {
             true => Err(Failed { how: Certainty::Unknown, why: "no answer".into() }),
             false => Ok(self.target.seen(self.now)),
         };
+        if let Ok(seen) = &seen {
+            let runs = seen.iter().map(|one| (one.instance, one.incarnation.clone()));
+            plane.adopted = runs.collect();
+        }
         let route = self.proxy.table.clone().filter(|_| !self.proxy.is_down);
         let route = route.map(|route| rollway_core::plan::Route { settings: None, ..route });
         engine.adopt(plane.clock(self.now), self.store.epoch, seen, route);
@@ -407,6 +451,25 @@ impl World {
             }
         }
     }
+}
+
+fn health_words(health: &Health) -> &'static str {
+    match health {
+        Health::Starting => "starting",
+        Health::Healthy(_) => "healthy",
+        Health::Unhealthy(_) => "unhealthy",
+    }
+}
+
+/// An instance as it was seen: which run, and how it lives.
+fn seen_words(seen: &SeenInstance) -> String {
+    let life = match seen.life {
+        Life::Starting | Life::Running => "",
+        Life::Restarting { .. } => " (restarting)",
+        Life::Ended(_) => " (ended)",
+        Life::Stopping => " (stopping)",
+    };
+    format!("{}={}{life}", seen.instance, seen.incarnation)
 }
 
 fn words(wish: &Wish) -> String {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rollway_core::engine::{Append, Rows, Snapshot};
 use rollway_core::event::{DeploymentState, Event, What};
 use rollway_core::ids::ReleaseNumber;
+use rollway_core::mutant::{self, Mutant};
 use rollway_core::progress::{Illegal, Progress};
 use rollway_core::release::Release;
 
@@ -39,10 +40,12 @@ impl Store {
         append: &Append,
         snapshot: Option<&Snapshot>,
     ) -> Result<u64, Refused> {
-        if self.events.len() as u64 != seq {
+        if self.events.len() as u64 != seq && !mutant::is(Mutant::StoreTakesAny) {
             return Err(Refused::Moved);
         }
-        self.events.extend(append.events.iter().cloned());
+        let kept = append.events.len()
+            - usize::from(mutant::is(Mutant::StoreLosesEvents) && append.events.len() > 1);
+        self.events.extend(append.events.iter().take(kept).cloned());
         if append.extra.rows != Rows::None {
             self.snapshot = snapshot.cloned();
         }

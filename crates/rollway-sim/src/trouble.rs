@@ -106,7 +106,9 @@ impl World {
 
     /// A control plane comes back.
     pub(crate) fn open_again(&mut self, at: usize) {
-        if self.planes[at].engine.is_none() {
+        // Once all is mended there is one, and another does not depose it.
+        let one = self.healed && self.planes.iter().any(|plane| plane.engine.is_some());
+        if self.planes[at].engine.is_none() && !one {
             self.open_now(at);
         }
     }
@@ -121,13 +123,21 @@ impl World {
         self.open(at);
     }
 
-    /// Somebody asks for something.
+    /// Somebody asks for something, and will again.
     pub(crate) fn operate(&mut self) {
         if self.healed {
             return self.finish_up();
         }
         let next = self.now + self.rng.between(300, 9000);
         self.agenda.add(next, Happening::Operate);
+        self.wish();
+    }
+
+    /// Somebody asks for something.
+    pub(crate) fn wish(&mut self) {
+        if self.healed {
+            return;
+        }
         let up: Vec<usize> =
             (0..self.planes.len()).filter(|at| self.planes[*at].engine.is_some()).collect();
         if up.is_empty() {
@@ -138,7 +148,10 @@ impl World {
         let active = engine.progress.active.is_some();
         let serves = engine.progress.serving.is_some() && engine.progress.up;
         let wish = match (active, serves, self.rng.below(20)) {
-            (true, _, 0..=5) => return,
+            (true, _, 0..=3) => return,
+            // Who does not know that there is one under way asks for another.
+            (true, _, 4) => self.deploy(),
+            (true, _, 5) => self.scale(),
             (true, _, 6..=9) => verb(Verb::Abort),
             (true, _, 10 | 11) => verb(Verb::Pause),
             (true, _, 12..=14) => verb(Verb::Resume),

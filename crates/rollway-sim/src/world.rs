@@ -50,6 +50,8 @@ pub struct World {
     pub(crate) drain_ms: u64,
     pub(crate) clock_offset: i64,
     pub(crate) healed: bool,
+    /// No control plane is overtaken until then.
+    pub(crate) calm_until: u64,
     /// Deployments that were begun.
     pub deployments: u64,
     /// What must never happen and did: the invariant, and what.
@@ -87,6 +89,7 @@ impl World {
             drain_ms: 2000,
             clock_offset: 0,
             healed: false,
+            calm_until: 0,
             deployments: 0,
             violations: Vec::new(),
             checks: Checks::default(),
@@ -183,6 +186,7 @@ impl World {
             }
             Happening::Trouble => self.trouble(),
             Happening::Operate => self.operate(),
+            Happening::Wish => self.wish(),
         }
     }
 
@@ -210,7 +214,8 @@ impl World {
             | Happening::ProxyUp
             | Happening::Open(_)
             | Happening::Trouble
-            | Happening::Operate => return Some(what),
+            | Happening::Operate
+            | Happening::Wish => return Some(what),
         };
         let plane = &self.planes[who.0];
         if plane.life != who.1 {
@@ -231,6 +236,11 @@ impl World {
         } else {
             self.rng.between(1, 12)
         }
+    }
+
+    /// How long a word takes inside of a control plane.
+    pub(crate) fn word(&mut self) -> u64 {
+        if self.happens(Fault::Slow) { self.rng.between(100, 1000) } else { 1 }
     }
 
     /// Whether a fault comes now; if so it is counted.

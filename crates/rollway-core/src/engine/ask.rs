@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Audited, Before, Engine, Extra, Rows, Tries};
 use crate::event::{DeploymentKind, FORMAT, What};
 use crate::ids::{Generation, ReleaseNumber};
+use crate::mutant::{self, Mutant};
 use crate::plan::Plan;
 use crate::problem::Problem;
 use crate::release::Release;
@@ -43,7 +44,10 @@ pub struct Wanted {
 impl Engine {
     /// Refuses a verb while a deployment is under way.
     pub fn refuse_if_active(&self, verb: &str) -> Result<(), Problem> {
-        let Some(active) = &self.progress.active else { return Ok(()) };
+        let active = self.progress.active.as_ref();
+        let Some(active) = active.filter(|_| !mutant::is(Mutant::TwoDeployments)) else {
+            return Ok(());
+        };
         let (service, number) = (&self.service, active.number);
         Err(Problem::new(verb, format!("{service}-{number} is under way"))
             .hint(format!("wait for it, or `rollway abort {service}`")))
@@ -125,7 +129,8 @@ impl Engine {
         let hooks = about.map(|about| about.spec.hooks.clone()).unwrap_or_default();
         let plan = plan.with_hooks_of(&hooks);
         let deployment = self.progress.deployments + 1;
-        let generation = Generation(self.progress.generation.0 + 1);
+        let more = u64::from(!mutant::is(Mutant::BeginKeepsGeneration));
+        let generation = Generation(self.progress.generation.0 + more);
         let actor = actor.to_owned();
         let action = format!("{request:?}").to_lowercase();
         extra.audit = Some(Audited { actor: actor.clone(), action, deployment });

@@ -6,6 +6,7 @@ use super::{Append, Effect, Engine, Extra, HEAL_MS, Rows, Tries};
 use crate::converge::{Decision, Situation, converge, wake};
 use crate::event::{DeploymentKind, DeploymentState, What};
 use crate::ids::{Generation, InstanceId, ReleaseNumber};
+use crate::mutant::{self, Mutant};
 use crate::observed::{Fleet, Instance, Life};
 use crate::plan::{Action, HookPoint, Plan, Route, Split};
 use crate::progress::{Active, notices};
@@ -106,9 +107,7 @@ impl Engine {
             self.flush();
         }
         self.answer_fenced();
-        let soon = !self.doubts.is_empty() || self.look_again;
-        let every = if soon { 0 } else { IDLE.0 };
-        let look = Some(Millis(self.look_after.0 + every));
+        let look = Some(self.next_look());
         let until = until.into_iter().chain(look).chain(write).min();
         let idle = Millis(self.now.0 + IDLE.0);
         Next::At(until.map_or(idle, |until| until.max(Millis(self.now.0 + 1)).min(idle)))
@@ -127,18 +126,21 @@ impl Engine {
     }
 
     pub(super) fn answer_fenced(&mut self) {
-        if self.starts_under_way > 0 || self.observed.routing {
+        let starts = !self.starting.is_empty();
+        let routes = self.observed.routing && !mutant::is(Mutant::AbortIgnoresRoutes);
+        if starts || routes {
             return;
         }
         let mut unfenced = Vec::new();
-        if self.unfenced {
+        if self.unfenced && !mutant::is(Mutant::AbortHidesUnfenced) {
             unfenced.push(format!("the target of {}", self.service));
         }
         if self.observed.is_in_doubt() {
             // A route that was sent before may still come into effect.
             unfenced.push(format!("the proxy of {}", self.service));
         }
-        let told = self.told;
+        let told =
+            if mutant::is(Mutant::AbortAckedUnfenced) { Generation(u64::MAX) } else { self.told };
         let answers = self.fenced.extract_if(.., |(_, generation)| *generation <= told);
         self.effects.extend(answers.map(|(ticket, _)| Effect::Answer(ticket, unfenced.clone())));
     }
@@ -198,8 +200,9 @@ impl Engine {
             return;
         }
         if let Some((release, until)) = self.progress.standby
-            && self.now >= until
+            && (self.now >= until || mutant::is(Mutant::StandbyEndsEarly))
             && self.progress.active.is_none()
+            && !mutant::is(Mutant::StandbyNeverEnds)
         {
             self.push(What::StandbyEnded { release });
         }
@@ -220,8 +223,12 @@ impl Engine {
     fn paced(&mut self, mut actions: Vec<Action>) -> Next {
         let now = self.now;
         actions.retain_mut(|action| match action {
-            Action::Start(ids) | Action::Retire(ids) => {
+            Action::Start(ids) => {
                 ids.retain(|id| !self.doubts.contains_key(id));
+                !ids.is_empty()
+            }
+            Action::Retire(ids) => {
+                ids.retain(|id| !self.doubts.contains_key(id) && !self.may_start_later(*id));
                 !ids.is_empty()
             }
             Action::Route(_) | Action::Hook(_) => true,
@@ -248,10 +255,19 @@ impl Engine {
         Next::Now
     }
 
+    /// Whether a start is under way that a stop could overtake: one of an older generation is
+    /// refused after the stop, one of the same generation is not.
+    fn may_start_later(&self, id: InstanceId) -> bool {
+        let newest = self.starting.get(&id).map(|(_, generation)| *generation);
+        newest == Some(self.progress.generation) && !mutant::is(Mutant::StopOvertakesStart)
+    }
+
     /// Writes the intent down, then begins.
     fn act(&mut self, actions: Vec<Action>) {
         self.push(What::Intended { actions: actions.clone() });
-        self.append(Tries::UntilWritten, Extra::default());
+        if !mutant::is(Mutant::IntentNotWritten) {
+            self.append(Tries::UntilWritten, Extra::default());
+        }
         for action in actions {
             match action {
                 Action::Start(ids) => self.start(ids),
@@ -265,8 +281,9 @@ impl Engine {
     fn start(&mut self, ids: Vec<InstanceId>) {
         for id in &ids {
             self.observed.put(*id, Instance::starting(self.now));
+            let (count, generation) = self.starting.entry(*id).or_default();
+            (*count, *generation) = (*count + 1, self.progress.generation);
         }
-        self.starts_under_way += u32::try_from(ids.len()).unwrap_or(u32::MAX);
         self.effects.push(Effect::Start(ids, self.progress.generation));
     }
 
@@ -279,7 +296,7 @@ impl Engine {
 
     fn route(&mut self, route: Route) {
         self.observed.send_route(&route);
-        self.revision += 1;
+        self.revision += u64::from(!mutant::is(Mutant::RevisionKept));
         self.effects.push(Effect::Route(route, self.progress.generation, self.revision));
     }
 
@@ -314,7 +331,10 @@ impl Engine {
                     None => DeploymentState::Failed,
                 },
                 reasons: undo.reasons.clone(),
-                serving: active.first_plan.from,
+                serving: match mutant::is(Mutant::UndoServesNew) {
+                    true => active.first_plan.to,
+                    false => active.first_plan.from,
+                },
                 standby: None,
                 needs_operator: false,
             },
@@ -340,7 +360,10 @@ impl Engine {
             | DeploymentKind::Rollback
             | DeploymentKind::Restart
             | DeploymentKind::Scale
-            | DeploymentKind::Up => active.first_plan.to,
+            | DeploymentKind::Up => match mutant::is(Mutant::CompletedServesOld) {
+                true => active.first_plan.from,
+                false => active.first_plan.to,
+            },
         }
     }
 
@@ -380,7 +403,8 @@ impl Engine {
         };
         let plan = strategy::undo_from(&active.first_plan, &release.spec, ready, &split);
         let plan = plan.with_hooks_of(&hooks);
-        let generation = Generation(self.progress.generation.0 + 1);
+        let more = u64::from(!mutant::is(Mutant::UndoKeepsGeneration));
+        let generation = Generation(self.progress.generation.0 + more);
         self.push(What::UndoBegan { reasons, by_operator, plan, generation });
     }
 

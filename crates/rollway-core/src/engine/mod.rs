@@ -29,6 +29,7 @@ pub use watch::Ask;
 use crate::analysis::Sample;
 use crate::event::{Event, What};
 use crate::ids::{Generation, InstanceId, ReleaseNumber, ServiceName};
+use crate::mutant::{self, Mutant};
 use crate::observed::{Health, Observed};
 use crate::plan::{HookPoint, Route, Split, Waiting};
 use crate::progress::{Illegal, Progress};
@@ -265,7 +266,8 @@ pub struct Engine {
     audit: Option<Audited>,
     before: Option<Box<Before>>,
     revision: u64,
-    starts_under_way: u32,
+    /// Starts under way: how many of each instance, and under which generation the last one.
+    starting: BTreeMap<InstanceId, (u32, Generation)>,
     /// How many probings there have been.
     probings: u64,
     tickets: Ticket,
@@ -293,6 +295,8 @@ pub struct Engine {
     /// Since when an observation is under way, and whether something has changed meanwhile.
     looking: Option<Millis>,
     look_again: bool,
+    /// Whether the last look had no answer.
+    unseen: bool,
     /// The deployment that the hook under way belongs to, and whether to its undo.
     hook_of: Option<(u64, bool)>,
     /// Routes that fail are tried again with growing waits.
@@ -323,7 +327,7 @@ impl Engine {
             audit: None,
             before: None,
             revision: 0,
-            starts_under_way: 0,
+            starting: BTreeMap::new(),
             probings: 0,
             tickets: 0,
             fenced: Vec::new(),
@@ -340,6 +344,7 @@ impl Engine {
             look_after: Millis::ZERO,
             looking: None,
             look_again: false,
+            unseen: false,
             hook_of: None,
             route_after: Millis::ZERO,
             route_wait: ROUTE_MS.0,
@@ -385,7 +390,8 @@ impl Engine {
 
     /// Takes back a request whose append failed: it never was.
     pub fn withdraw(&mut self) {
-        let Some(before) = self.before.take() else { return };
+        let before = self.before.take().filter(|_| !mutant::is(Mutant::WithdrawForgotten));
+        let Some(before) = before else { return };
         self.progress = before.progress;
         self.seq = before.seq;
         self.snapshot = before.snapshot;

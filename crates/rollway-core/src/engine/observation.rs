@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Doubt, Effect, Engine, Failed, Grip, Trust};
 use crate::ids::{InstanceId, ReleaseNumber};
+use crate::mutant::{self, Mutant};
 use crate::observed::{Health, Instance, Life};
 use crate::seen::{self, SeenInstance};
 use crate::units::Millis;
@@ -12,6 +13,8 @@ use crate::units::Millis;
 const LOOK_MS: u64 = 1000;
 /// Otherwise it is asked this often, beside when it says that something has changed.
 const LOOK_IDLE_MS: u64 = 29_000;
+/// The same while a deployment is under way: who takes all the traffic should be seen before that.
+const LOOK_ACTIVE_MS: u64 = 4000;
 /// So many starts and ends are remembered against late observations.
 const TOUCHED_MAX: usize = 10_000;
 
@@ -19,12 +22,21 @@ impl Engine {
     /// What is in doubt is looked at until it is seen; so is what changed during a look of which
     /// nothing is heard.
     pub(super) fn look_at_doubts(&mut self) {
-        // Notes of changes may be lost: now and then everything is looked at.
-        let soon = !self.doubts.is_empty() || self.look_again;
-        let every = if soon { 0 } else { LOOK_IDLE_MS };
-        if self.now.0 >= self.look_after.0 + every {
+        if self.now >= self.next_look() {
             self.look();
         }
+    }
+
+    /// When everything is to be looked at again. Notes of changes may be lost, so that is now and
+    /// then also when there is no reason.
+    pub(super) fn next_look(&self) -> Millis {
+        let soon = !self.doubts.is_empty() || self.look_again || self.unseen;
+        let every = match &self.progress.active {
+            _ if soon => 0,
+            Some(_) => LOOK_ACTIVE_MS,
+            None => LOOK_IDLE_MS,
+        };
+        Millis(self.look_after.0 + every)
     }
 
     /// Something is different: looked at now or, while a look is under way, right after it. Many
@@ -42,7 +54,7 @@ impl Engine {
     pub(super) fn look(&mut self) {
         self.look_after = Millis(self.now.0 + LOOK_MS);
         self.looking = Some(self.now);
-        self.look_again = false;
+        (self.look_again, self.unseen) = (false, false);
         self.turn += 1;
         self.effects.push(Effect::Observe(self.turn));
     }
@@ -65,18 +77,25 @@ impl Engine {
             self.look();
         }
         // No answer is not an empty answer: nothing is concluded from it.
-        let Ok(seen) = seen else { return };
-        if asked < self.seen_asked {
+        let seen = if mutant::is(Mutant::NoAnswerIsEmpty) { seen.or(Ok(Vec::new())) } else { seen };
+        let Ok(seen) = seen else {
+            self.unseen = true;
+            return;
+        };
+        if asked < self.seen_asked && !mutant::is(Mutant::OlderLookBelieved) {
             // A later one has been heard.
             return;
         }
         self.seen_asked = asked;
-        if self.grip == Grip::Looking && asked >= self.taken_over {
+        if self.grip == Grip::Looking
+            && (asked >= self.taken_over || mutant::is(Mutant::OldLookIsGrip))
+        {
             self.grip = Grip::Firm;
         }
         let present: BTreeSet<_> = seen.iter().map(|one| one.instance).collect();
         let newer = |id: &InstanceId, touched: &BTreeMap<InstanceId, u64>| {
-            touched.get(id).is_some_and(|turn| *turn > asked)
+            !mutant::is(Mutant::LateLookBelieved)
+                && touched.get(id).is_some_and(|turn| *turn > asked)
         };
         let doubts = self.doubts.iter().map(|(id, doubt)| (*id, *doubt));
         let doubts: Vec<_> = doubts.filter(|(id, _)| !newer(id, &self.touched)).collect();
@@ -158,27 +177,34 @@ impl Engine {
             self.doubts.insert(one.instance, Doubt::Stop);
         }
         let runs = life == Life::Running;
-        if other || !runs {
+        if (other && !mutant::is(Mutant::TrustAfterRestart)) || !runs {
             // Another process must prove itself anew.
             instance.health = Health::Starting;
-            if detail.probing.take().is_some() {
-                self.effects.push(Effect::StopProbing(one.instance));
-            }
+            self.forget_probing(one.instance);
         }
-        let unprobed = detail.probing.is_none();
         self.observed.put(one.instance, instance);
+        let detail = self.details.get(&one.instance);
+        let unprobed = detail.is_none_or(|detail| detail.probing.is_none());
         if runs && unprobed {
             self.probe(one.instance, Trust::Unproven);
         }
     }
 
-    /// Begins to probe an instance; one without probes is healthy as soon as it runs.
-    pub(super) fn probe(&mut self, id: InstanceId, trust: Trust) {
-        let Some(release) = self.releases.get(&id.release) else { return };
-        let Some(detail) = self.details.get_mut(&id) else { return };
-        if detail.probing.take().is_some() {
+    /// What was found of an instance is not heard any more.
+    pub(super) fn forget_probing(&mut self, id: InstanceId) {
+        let detail = self.details.get_mut(&id);
+        if detail.and_then(|detail| detail.probing.take()).is_some() {
             self.effects.push(Effect::StopProbing(id));
         }
+    }
+
+    /// Begins to probe an instance; one without probes is healthy as soon as it runs.
+    pub(super) fn probe(&mut self, id: InstanceId, trust: Trust) {
+        let Some(release) = self.releases.get(&id.release).cloned() else { return };
+        if !self.details.contains_key(&id) {
+            return;
+        }
+        self.forget_probing(id);
         let now = self.now;
         if release.spec.health.is_empty() {
             self.observed.change(id, |instance| {
@@ -189,7 +215,9 @@ impl Engine {
             return;
         }
         self.probings += 1;
-        detail.probing = Some(self.probings);
+        let probing = Some(self.probings);
+        self.details.entry(id).or_default().probing = probing;
+        let trust = if mutant::is(Mutant::UnprovenIsProven) { Trust::Proven } else { trust };
         self.effects.push(Effect::Probe(id, self.probings, trust));
     }
 }

@@ -3,6 +3,7 @@
 use super::{Certainty, Doubt, Effect, Engine, Failed, Input, ROUTE_MS, StartResult};
 use crate::event::{FailureNote, What};
 use crate::ids::InstanceId;
+use crate::mutant::{self, Mutant};
 use crate::observed::{Health, Instance, Life};
 use crate::plan::{Action, Route, Split};
 use crate::seen::Ensured;
@@ -38,7 +39,7 @@ impl Engine {
             Input::Seen(seen, asked) => self.seen(seen, asked),
             Input::Health(id, number, health, evidence) => {
                 let probing = self.details.get(&id).and_then(|known| known.probing);
-                if probing == Some(number) {
+                if probing == Some(number) || mutant::is(Mutant::OldVerdictHeard) {
                     self.health(id, health, evidence);
                 }
                 // Else it is about a process, or of a task, that is not there any more.
@@ -52,7 +53,7 @@ impl Engine {
     }
 
     fn started(&mut self, id: InstanceId, result: StartResult) {
-        self.starts_under_way = self.starts_under_way.saturating_sub(1);
+        self.start_ended(id);
         self.touch(id);
         match result {
             Ok((Ensured::Stale { seen }, _)) => {
@@ -65,13 +66,19 @@ impl Engine {
                 self.push(What::InstanceStarted { instance: id, incarnation, address });
                 self.seen_one(&seen);
             }
-            Err(Failed { how: Certainty::Unknown, why }) => {
+            Err(Failed { how: Certainty::Unknown, why })
+                if !mutant::is(Mutant::DoubtedStartRemoved) =>
+            {
                 // It stays as it is until it has been looked at.
                 self.push(What::ActionFailed { action: Action::Start(vec![id]), why });
-                self.doubts.entry(id).or_insert(Doubt::Start);
+                if !mutant::is(Mutant::DoubtedStartForgotten) {
+                    self.doubts.entry(id).or_insert(Doubt::Start);
+                }
                 self.look();
             }
-            Err(Failed { how: Certainty::NotDone, why }) => self.not_started(id, &why),
+            Err(Failed { how: Certainty::NotDone | Certainty::Unknown, why }) => {
+                self.not_started(id, &why);
+            }
         }
         self.answer_fenced();
     }
@@ -80,12 +87,31 @@ impl Engine {
         self.observed.get(id).is_some_and(|instance| instance.life == Life::Leaving)
     }
 
+    /// One start less is under way.
+    fn start_ended(&mut self, id: InstanceId) {
+        if let Some((count, _)) = self.starting.get_mut(&id) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.starting.remove(&id);
+            }
+        }
+    }
+
     fn not_started(&mut self, id: InstanceId, why: &str) {
+        let action = Action::Start(vec![id]);
+        self.push(What::ActionFailed { action, why: why.to_owned() });
+        let runs = self.observed.get(id).is_some_and(|known| {
+            matches!(known.life, Life::Running | Life::Restarting | Life::Ended)
+        });
+        let doubted = runs || self.starting.contains_key(&id);
+        if doubted && !mutant::is(Mutant::FailedStartRemoves) {
+            // It was asked for twice, and the other time it may have been done.
+            self.doubts.entry(id).or_insert(Doubt::Start);
+            return self.look();
+        }
         if !self.is_leaving(id) {
             self.observed.remove(id);
         }
-        let action = Action::Start(vec![id]);
-        self.push(What::ActionFailed { action, why: why.to_owned() });
         let active = self.progress.active.as_ref();
         if active.is_some_and(|active| active.plan.to == Some(id.release)) {
             self.push(What::InstanceFailed(FailureNote {
@@ -100,7 +126,7 @@ impl Engine {
     fn recorded(&mut self, results: Vec<(InstanceId, StartResult)>) {
         let mut instances = Vec::with_capacity(results.len());
         for (id, result) in results {
-            self.starts_under_way = self.starts_under_way.saturating_sub(1);
+            self.start_ended(id);
             match result {
                 Ok(_) => {
                     let mut instance = Instance::starting(self.now);
@@ -127,6 +153,9 @@ impl Engine {
             Err(Failed { how: Certainty::Unknown, why }) => {
                 self.push(What::ActionFailed { action: Action::Retire(vec![id]), why });
                 self.touch(id);
+                if mutant::is(Mutant::DoubtedStopIsGone) {
+                    return self.is_gone(id, 0);
+                }
                 self.doubts.insert(id, Doubt::Stop);
                 self.look();
             }
@@ -145,6 +174,14 @@ impl Engine {
 
     fn not_retired(&mut self, id: InstanceId, why: String) {
         self.push(What::ActionFailed { action: Action::Retire(vec![id]), why });
+        // What it did since it was asked to go is not known: it proves itself anew, from now on.
+        if !mutant::is(Mutant::RefusedStopTrusted) {
+            let now = self.now;
+            self.observed.change(id, |instance| {
+                (instance.health, instance.started) = (Health::Starting, now);
+            });
+            self.forget_probing(id);
+        }
         self.observed.change(id, |instance| instance.life = Life::Running);
         self.look();
     }
@@ -165,6 +202,9 @@ impl Engine {
             Err(failed) => {
                 match failed.how {
                     Certainty::NotDone => self.observed.route_not_done(),
+                    Certainty::Unknown if mutant::is(Mutant::DoubtedRouteBelieved) => {
+                        self.observed.route_not_done();
+                    }
                     Certainty::Unknown => self.observed.doubt_route(),
                 }
                 self.route_after = Millis(self.now.0 + self.route_wait);

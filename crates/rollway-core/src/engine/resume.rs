@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Effect, Engine, Extra, Failed, Grip, Rows, Tries, Trust};
 use crate::event::What;
-use crate::ids::{Generation, ReleaseNumber, ServiceName};
+use crate::ids::{Generation, InstanceId, ReleaseNumber, ServiceName};
+use crate::mutant::{self, Mutant};
 use crate::observed::{Health, Instance, Life};
 use crate::plan::Route;
-use crate::progress::Progress;
+use crate::progress::{Progress, Unproven};
 use crate::seen::{Ensured, SeenInstance};
 use crate::units::Millis;
 
@@ -33,6 +34,9 @@ pub struct Snapshot {
     pub deployments: u64,
     /// Whether a person must look.
     pub needs_operator: bool,
+    /// Who has not passed its probes since it was started.
+    #[serde(default, skip_serializing_if = "Unproven::is_empty")]
+    pub unproven: Unproven,
     /// The clock of the last event.
     pub clock: Millis,
 }
@@ -49,6 +53,7 @@ impl Snapshot {
             generation: self.generation,
             deployments: self.deployments,
             needs_operator: self.needs_operator,
+            unproven: self.unproven,
             clock: self.clock,
             active: None,
             last: None,
@@ -73,14 +78,15 @@ impl Engine {
         let progress = &self.progress;
         if progress.active.is_none() {
             self.snapshot = Some(Snapshot {
-                seq: self.seq,
+                seq: self.seq + u64::from(mutant::is(Mutant::SnapshotOffByOne)),
                 serving: progress.serving,
                 instances: progress.instances,
                 up: progress.up,
-                standby: progress.standby,
+                standby: progress.standby.filter(|_| !mutant::is(Mutant::SnapshotForgetsStandby)),
                 generation: progress.generation,
                 deployments: progress.deployments,
                 needs_operator: progress.needs_operator,
+                unproven: progress.unproven.clone(),
                 clock: progress.clock,
             });
         }
@@ -101,9 +107,12 @@ impl Engine {
             self.adopt_route(route);
         }
         // Who acted before may have sent another route, or more starts and stops, meanwhile.
-        self.observed.lose_route();
-        self.grip = Grip::Fencing;
-        let generation = Generation(self.progress.generation.0 + 1);
+        if !mutant::is(Mutant::AdoptedRouteBelieved) {
+            self.observed.lose_route();
+        }
+        self.grip = if mutant::is(Mutant::TakeOverUnfenced) { Grip::Firm } else { Grip::Fencing };
+        let more = u64::from(!mutant::is(Mutant::TakeOverKeepsGeneration));
+        let generation = Generation(self.progress.generation.0 + more);
         self.push(What::TookOver { epoch, generation });
         self.renew_snapshot();
         self.append(Tries::UntilWritten, Extra { rows: Rows::State, ..Extra::default() });
@@ -122,7 +131,7 @@ impl Engine {
         self.told = self.told.max(generation);
         self.unfenced = !told;
         if told && self.grip == Grip::Fencing {
-            self.grip = Grip::Looking;
+            self.grip = if mutant::is(Mutant::TakeOverUnseen) { Grip::Firm } else { Grip::Looking };
             // What was seen before that is old.
             self.taken_over = self.turn + 1;
             self.look();
@@ -142,16 +151,20 @@ impl Engine {
 
     fn adopt_route(&mut self, route: Route) {
         let now = self.now;
-        for id in &route.members {
+        // One that only has the name of what the proxy used must prove itself first.
+        let unproven = |id: &&InstanceId| self.progress.unproven.has(**id);
+        let proven: Vec<InstanceId> =
+            route.members.iter().filter(|id| !unproven(id)).copied().collect();
+        for id in proven {
             // It passed its probes under the control plane before, the proxy goes on using it,
             // and the probes go on: it stays in until they say otherwise.
-            self.observed.change(*id, |instance| {
+            self.observed.change(id, |instance| {
                 if instance.life == Life::Running {
                     instance.health = Health::Healthy(now);
                 }
             });
-            if self.observed.get(*id).is_some_and(Instance::is_ready) {
-                self.probe(*id, Trust::Proven);
+            if self.observed.get(id).is_some_and(Instance::is_ready) {
+                self.probe(id, Trust::Proven);
             }
         }
         self.observed.set_route(Some(route));

@@ -8,6 +8,7 @@ mod rolling;
 use std::collections::BTreeMap;
 
 use crate::ids::{ReleaseNumber, ServiceName};
+use crate::mutant::{self, Mutant};
 use crate::plan::{Goal, HookPoint, Pace, Plan, Slots, Split, Stage};
 use crate::spec::{Spec, Strategy};
 use crate::units::Millis;
@@ -106,7 +107,9 @@ pub fn undo_from(failed: &Plan, spec: &Spec, ready: u32, now: &Split) -> Plan {
     // Nothing is new any more: no release is favoured by testers or by a growing weight.
     (plan.from, plan.to) = (failed.from, failed.from);
     // The request that failed to raise the count is undone to the count that was.
-    plan.instances = failed.instances_before;
+    if !mutant::is(Mutant::UndoKeepsCount) {
+        plan.instances = failed.instances_before;
+    }
     let n = plan.instances;
     let pace = Pace {
         failures_allowed: n,
@@ -130,7 +133,7 @@ pub fn undo_from(failed: &Plan, spec: &Spec, ready: u32, now: &Split) -> Plan {
     both.extend(failed.to.filter(|to| *to != old).map(|to| (to, Slots::Keep)));
     let traffic = Goal { settings: Some(old), ..goal(&both, only(old)) };
     plan.stages.clear();
-    if ready < n {
+    if ready < n && !mutant::is(Mutant::UndoWithoutRestore) {
         let split = match now {
             Split::Nothing => only(old),
             Split::Capacity | Split::Weights(_) => now.clone(),
@@ -139,6 +142,7 @@ pub fn undo_from(failed: &Plan, spec: &Spec, ready: u32, now: &Split) -> Plan {
         plan.stages.push(stage("restore", restore, &pace));
     }
     plan.stages.push(stage("traffic back", traffic, &pace));
+    let pace = Pace { surge: failed.instances, ..pace };
     let retire = Stage { after: vec![HookPoint::OnRollback], ..stage("retire", alone, &pace) };
     plan.stages.push(retire);
     plan
@@ -181,7 +185,11 @@ impl Request<'_> {
         Pace::of(&self.spec.update, self.instances)
     }
 
+    /// The last stage of those that ran both releases. One that dies now is replaced while others
+    /// are still to go, so there is room for as many as there were: without it neither the new one
+    /// could start nor, as long as they are needed, the others go.
     fn retire(&self, pace: &Pace) -> Stage {
+        let pace = &Pace { surge: self.before, ..pace.clone() };
         let slots = [(self.to, Slots::Exactly(self.instances))];
         let goal = Goal { settings: Some(self.to), ..goal(&slots, only(self.to)) };
         stage("retire", goal, pace)

@@ -2,6 +2,8 @@
 //! must never happen does not.
 
 mod golden;
+mod shares;
+mod waits;
 
 use std::collections::BTreeMap;
 
@@ -9,6 +11,7 @@ use proptest::prelude::*;
 use rollway_core::converge::{Decision, Situation, converge};
 use rollway_core::event::{DeploymentKind, Event, FORMAT, What};
 use rollway_core::ids::{Generation, InstanceId, ReleaseNumber};
+use rollway_core::mutant;
 use rollway_core::observed::{Health, Instance, Life, Observed};
 use rollway_core::plan::{Action, Plan, Route};
 use rollway_core::progress::{Progress, notices};
@@ -22,6 +25,7 @@ const NEW: ReleaseNumber = ReleaseNumber(2);
 const ROUNDS_MAX: usize = 3000;
 
 fn spec(update: Update, strategy: Way) -> Spec {
+    mutant::choose(&std::env::var("ROLLWAY_MUTANT").unwrap_or_default());
     let text = r#"{"service": "shop", "version": "v1", "run": {"driver": "null"},
         "traffic": {"listen": ["127.0.0.1:1"]}}"#;
     let mut spec: Spec = serde_json::from_str(text).expect("a spec");
