@@ -19,18 +19,27 @@ SEED ?= 0
 SECONDS ?= 60
 FUZZ ?=
 
-.PHONY: help demo test check conformance fuzz prove fmt bench simulate replay clean
+.PHONY: help bench-gitops demo demo-gitops test test-long check conformance fuzz prove fmt bench simulate replay clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## build, then deploy five versions of a shop under load; about a minute after the build
 	@scripts/need cargo cc
 	cargo build --locked --release --package rollway --package shop
 	$(TARGET)/release/rollway demo --shop $(TARGET)/release/shop
 
+demo-gitops: ## follow a repository: a good commit, a bad one that is held, and a fix
+	@scripts/need cargo cc git curl
+	cargo build --locked --package rollway --package shop
+	@examples/gitops/run $(TARGET)/debug/rollway $(TARGET)/debug/shop
+
 test: check ## check, then run every test
 	cargo test --locked --workspace --no-fail-fast
+
+test-long: ## every test, the long ones too: 200 kills of git and of the control plane
+	@scripts/need cargo cc git curl
+	RUN_SLOW_TESTS=1 cargo test --locked --workspace --no-fail-fast
 
 check: ## formatting, lints, house rules and licences
 	@scripts/need cargo cc
@@ -65,6 +74,11 @@ bench: ## measure, beside nginx and HAProxy; BENCH=switch runs one part
 	cargo build --locked --release --package rollway --package shop --package rollway-bench
 	@for part in $(BENCH); do \
 	    echo "== $$part"; $(TARGET)/release/rollway-bench "$$part"; done
+
+bench-gitops: ## measure what following 1,000 services costs
+	@scripts/need cargo cc git
+	cargo build --locked --release --package rollway
+	@scripts/bench-gitops $(TARGET)/release/rollway
 
 simulate: ## the engine in SEEDS simulated worlds with faults; fails if an invariant does
 	@scripts/need cargo cc

@@ -6,6 +6,7 @@ pub mod arithmetic;
 pub mod converge;
 pub mod engine;
 pub mod event;
+pub mod gitops;
 pub mod health;
 pub mod ids;
 pub mod observed;

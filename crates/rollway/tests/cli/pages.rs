@@ -4,7 +4,7 @@ use expect_test::{expect, expect_file};
 
 use crate::support::World;
 
-const VERBS: [&str; 27] = [
+const VERBS: [&str; 28] = [
     "deploy",
     "plan",
     "status",
@@ -22,6 +22,7 @@ const VERBS: [&str; 27] = [
     "up",
     "down",
     "release",
+    "gitops",
     "lint",
     "schema",
     "init",
