@@ -24,8 +24,8 @@ FEW := FenceDropped IntentNotWritten ParallelIgnored OldLookIsGrip HookSkipped
 SECONDS ?= 60
 FUZZ ?=
 
-.PHONY: help demo test check crash-matrix kills power-cuts failing-writes conformance fuzz prove fmt \
-    bench bench-judge simulate replay mutants clean
+.PHONY: help demo demo-gitops test test-long check crash-matrix kills power-cuts failing-writes \
+    conformance fuzz prove fmt bench bench-judge bench-gitops simulate replay mutants clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,9 +35,18 @@ demo: ## build, then deploy five versions of a shop under load; about a minute a
 	cargo build --locked --release --package rollway --package shop
 	$(TARGET)/release/rollway demo --shop $(TARGET)/release/shop
 
+demo-gitops: ## follow a repository: a good commit, a bad one that is held, and a fix
+	@scripts/need cargo cc git curl
+	cargo build --locked --package rollway --package shop
+	@examples/gitops/run $(TARGET)/debug/rollway $(TARGET)/debug/shop
+
 test: check ## check, then run every test, half a minute of simulation and a few mutants
 	cargo test --locked --workspace --no-fail-fast
 	scripts/mutants 60 $(FEW)
+
+test-long: ## every test, the long ones too: 200 kills of git and of the control plane
+	@scripts/need cargo cc git curl
+	RUN_SLOW_TESTS=1 cargo test --locked --workspace --no-fail-fast
 
 check: ## formatting, lints, house rules and licences
 	@scripts/need cargo cc
@@ -93,6 +102,11 @@ bench-judge: ## the canary judge beside Argo, Flagger, Kayenta over simulated ho
 	@scripts/need cargo cc
 	cargo build --locked --release --package rollway-bench-judge
 	$(TARGET)/release/rollway-bench-judge $(JUDGE)
+
+bench-gitops: ## measure what following 1,000 services costs
+	@scripts/need cargo cc git
+	cargo build --locked --release --package rollway
+	@scripts/bench-gitops $(TARGET)/release/rollway
 
 simulate: ## the engine in SEEDS simulated worlds with faults; fails if an invariant does
 	@scripts/need cargo cc

@@ -9,6 +9,7 @@ pub mod engine;
 pub mod event;
 pub mod explain;
 pub mod forecast;
+pub mod gitops;
 pub mod health;
 pub mod ids;
 pub mod mutant;

@@ -7,6 +7,8 @@ pub mod driver;
 pub mod engine;
 pub mod failure;
 pub mod files;
+pub mod git;
+pub mod gitops;
 pub mod load;
 pub mod metrics;
 pub mod os;

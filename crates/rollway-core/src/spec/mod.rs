@@ -69,6 +69,18 @@ pub struct Report {
     pub warnings: Vec<Problem>,
 }
 
+/// Reads a document as a tree of JSON, without any check of what it means.
+pub fn tree(text: &str, format: Format) -> Result<serde_json::Value, Vec<Problem>> {
+    node::refuse_oversize(text).map_err(|problem| vec![problem])?;
+    let text = Text::new(text);
+    let root = match format {
+        Format::Yaml => yaml::read(&text),
+        Format::Toml => toml::read(&text),
+        Format::Json => json::read(&text),
+    };
+    Ok(root?.to_json())
+}
+
 /// Reads a spec: it and the warnings, or everything that is wrong with it.
 pub fn read(text: &str, format: Format) -> Result<(Spec, Vec<Problem>), Report> {
     let failed = |problems| Report { problems, warnings: Vec::new() };

@@ -60,6 +60,23 @@ impl Node {
         entries.iter().find(|(k, _)| k.text == key).map(|(k, node)| (k, node))
     }
 
+    /// The same without places. A number that JSON has no form for is `null`.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(value) => (*value).into(),
+            Value::Integer(value) => (*value).into(),
+            Value::Float(value) => (*value).into(),
+            Value::Text(value) => value.as_str().into(),
+            Value::List(items) => items.iter().map(Self::to_json).collect(),
+            Value::Map(entries) => {
+                let entries = entries.iter();
+                entries.map(|(key, node)| (key.text.clone(), node.to_json())).collect()
+            }
+        }
+    }
+
     /// The place of a path such as `health[0].http.path`, or of the nearest part that is written.
     #[must_use]
     pub fn locate(&self, path: &str) -> Place {

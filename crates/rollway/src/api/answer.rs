@@ -28,7 +28,9 @@ impl IntoResponse for Refused {
         match self.0 {
             Refusal::Problems(problems) => {
                 let status = match problems.first() {
-                    Some(problem) if problem.path == "service" => StatusCode::NOT_FOUND,
+                    Some(problem) if matches!(problem.path.as_str(), "service" | "source") => {
+                        StatusCode::NOT_FOUND
+                    }
                     _ => StatusCode::UNPROCESSABLE_ENTITY,
                 };
                 (status, Json(ErrorBody { problems, ..ErrorBody::default() })).into_response()

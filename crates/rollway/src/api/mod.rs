@@ -1,8 +1,11 @@
 //! The control plane's interface: HTTP/1.1 and JSON on the Unix socket in the state directory.
 
 mod answer;
+mod gitops;
+mod hooks;
 mod routes;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::engine::Engine;
 use crate::failure::{Failure, FailureKind};
+use crate::gitops::Gitops;
 use crate::unix_http;
 
 /// The socket in the state directory.
@@ -45,20 +49,31 @@ impl Peer {
 #[derive(Clone)]
 pub(crate) struct Served {
     pub engine: Arc<Engine>,
+    pub gitops: Arc<Gitops>,
     pub began: Instant,
     pub stop: watch::Sender<bool>,
 }
 
 /// Runs the control plane of a state directory until it is told to stop. Instances and the proxy
 /// go on without it.
-pub async fn serve(state_dir: &Path, program: PathBuf) -> Result<(), Failure> {
+///
+/// `webhooks` is where webhooks are heard, if anywhere.
+pub async fn serve(
+    state_dir: &Path,
+    program: PathBuf,
+    webhooks: Option<SocketAddr>,
+) -> Result<(), Failure> {
     let engine = Engine::open(state_dir, &program).await?;
     let listener = unix_http::bind(state_dir, SOCKET).map_err(|error| {
         let doing = format!("could not listen on {}", state_dir.join(SOCKET).display());
         Failure::because(FailureKind::NotDone, doing, error)
     })?;
+    let gitops = Gitops::open(Arc::clone(&engine)).await?;
+    if let Some(address) = webhooks {
+        hooks::listen(address, Arc::clone(&gitops)).await?;
+    }
     let (stop, stopped) = watch::channel(false);
-    let served = Served { engine, began: Instant::now(), stop };
+    let served = Served { engine, gitops, began: Instant::now(), stop };
     tokio::spawn(stop_on_signal(served.stop.clone()));
     accept(listener, served, stopped).await;
     // The next control plane makes its own; a left-over socket only confuses.

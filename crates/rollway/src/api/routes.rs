@@ -17,7 +17,7 @@ use super::answer::Refused;
 use super::{Peer, Served};
 use crate::engine::{HistoryReport, Refusal, Verb};
 
-type Answer<T> = Result<Json<T>, Refused>;
+pub(super) type Answer<T> = Result<Json<T>, Refused>;
 
 pub(super) fn router(served: Served) -> Router {
     Router::new()
@@ -37,6 +37,7 @@ pub(super) fn router(served: Served) -> Router {
         .route("/v1/history/verify", get(verify))
         .route("/v1/history/export", get(export))
         .route("/v1/shutdown", post(shutdown))
+        .merge(super::gitops::router())
         .with_state(served)
 }
 

@@ -100,6 +100,9 @@ pub enum Verb {
     /// List, show and compare releases.
     #[command(subcommand)]
     Release(ReleaseVerb),
+    /// Follow branches of repositories.
+    #[command(subcommand)]
+    Gitops(super::gitops::args::GitopsVerb),
     /// Check a spec; change nothing.
     Lint(LintFlags),
     /// Print the JSON Schema of the spec, for editors.
@@ -417,6 +420,9 @@ pub struct ServeFlags {
     /// Leave the terminal's session first; for starts in the background.
     #[arg(long, hide = true)]
     pub detached: bool,
+    /// Hear webhooks at this address of this machine, such as 127.0.0.1:9010.
+    #[arg(long, value_name = "ADDRESS", env = "ROLLWAY_WEBHOOKS", hide_env = true)]
+    pub webhooks: Option<std::net::SocketAddr>,
 }
 
 /// `rollway shutdown`.

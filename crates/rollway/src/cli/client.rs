@@ -25,9 +25,9 @@ use crate::unix_http;
 /// The socket's name in the state folder.
 pub const SOCKET: &str = "control.sock";
 /// A control plane that is well answers in milliseconds.
-const ANSWER_WAIT: Duration = Duration::from_secs(15);
+pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(15);
 /// Checking and keeping an artifact of gigabytes, or the whole history, takes its time.
-const WORK_WAIT: Duration = Duration::from_secs(300);
+pub(super) const WORK_WAIT: Duration = Duration::from_secs(300);
 /// So many events at once.
 pub const EVENTS_MAX: u64 = 500;
 
@@ -250,12 +250,16 @@ impl<'a> Client<'a> {
         }
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str, wait: Duration) -> Result<T, Wrong> {
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        wait: Duration,
+    ) -> Result<T, Wrong> {
         let body = self.ask(Method::GET, path, Vec::new(), wait).await?;
         self.parse(path, &body)
     }
 
-    async fn post<T: DeserializeOwned>(
+    pub(super) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         args: &impl Serialize,

@@ -18,6 +18,11 @@ const LOG_USUAL: &str = "info";
 
 /// Runs the control plane until it is asked to end.
 pub fn serve(ctx: &Context, flags: &ServeFlags) -> Result<(), Wrong> {
+    if let Some(address) = flags.webhooks.filter(|address| !address.ip().is_loopback()) {
+        let what = format!("{address} is not an address of this machine alone");
+        let hint = "webhooks are heard without TLS: listen on 127.0.0.1, behind a proxy with TLS";
+        return Err(Problem::new("--webhooks", what).hint(hint).into());
+    }
     begin(ctx, flags.detached)?;
     let failed = |error: std::io::Error| {
         Failure::because(FailureKind::NotDone, "could not start the control plane", error)
@@ -32,7 +37,7 @@ pub fn serve(ctx: &Context, flags: &ServeFlags) -> Result<(), Wrong> {
     if !flags.detached {
         ctx.out.note(&format!("control plane of {}", ctx.state_dir.display()));
     }
-    Ok(runtime.block_on(crate::api::serve(&ctx.state_dir, program))?)
+    Ok(runtime.block_on(crate::api::serve(&ctx.state_dir, program, flags.webhooks))?)
 }
 
 /// Runs the proxy until it is asked to end.

@@ -10,6 +10,7 @@ mod events;
 mod explain;
 mod export_file;
 mod follow;
+pub mod gitops;
 mod history;
 mod init;
 mod instances;
@@ -104,6 +105,7 @@ fn verb(cli: Cli, colour: bool) -> Result<(), Wrong> {
         Verb::Up(flags) => wait(verbs::up(&ctx, flags)),
         Verb::Down(flags) => wait(verbs::down(&ctx, flags)),
         Verb::Release(verb) => wait(release::release(&ctx, &verb)),
+        Verb::Gitops(verb) => wait(gitops::gitops(&ctx, verb)),
         Verb::Lint(flags) => pages::lint(&ctx, &flags),
         Verb::Schema => pages::schema(&ctx),
         Verb::Init(flags) => init::init(&ctx, &flags),

@@ -245,6 +245,27 @@ impl Engine {
         self.ask(&handle, |answer| Command::Verb(verb, args, answer), ANSWER_WAIT).await?
     }
 
+    /// Records a request that is not about one service's deployment.
+    pub async fn note(
+        &self,
+        actor: &str,
+        action: &str,
+        object: &str,
+        reason: &str,
+    ) -> Result<(), Failure> {
+        let record = crate::store::AuditRecord {
+            at_ms: clock::wall_ms(),
+            actor: actor.to_owned(),
+            request: String::new(),
+            action: action.to_owned(),
+            object: object.to_owned(),
+            verdict: crate::store::Verdict::Allowed,
+            reason: reason.to_owned(),
+            detail: serde_json::Value::Null,
+        };
+        self.shared.store.audit(record).await.map(|_| ())
+    }
+
     /// One service as it is now.
     pub async fn view(&self, service: &ServiceName) -> Result<ServiceView, Refusal> {
         let handle = self.handle(service).await?;

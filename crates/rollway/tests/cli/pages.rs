@@ -4,7 +4,7 @@ use expect_test::{expect, expect_file};
 
 use crate::support::World;
 
-const VERBS: [&str; 29] = [
+const VERBS: [&str; 30] = [
     "deploy",
     "plan",
     "status",
@@ -24,6 +24,7 @@ const VERBS: [&str; 29] = [
     "up",
     "down",
     "release",
+    "gitops",
     "lint",
     "schema",
     "init",

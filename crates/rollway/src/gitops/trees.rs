@@ -1,0 +1,77 @@
+//! The files of a service's folder, written out once for each content and never changed: what a
+//! release was deployed from stays, whatever becomes of the branch.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use crate::files;
+
+const FOLDER_MODE: u32 = 0o700;
+
+/// A file to be written.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// Where, from the folder; checked to stay inside.
+    pub path: String,
+    /// Whether it may be run.
+    pub is_program: bool,
+    /// What it says.
+    pub bytes: Vec<u8>,
+}
+
+/// Writes these folders below `base`, each under its name, whole or not at all. Blocking.
+pub fn write(base: &Path, trees: &[(String, Vec<Written>)]) -> io::Result<()> {
+    if trees.is_empty() {
+        return Ok(());
+    }
+    files::create_folder(base, FOLDER_MODE).map_err(|failure| io::Error::other(failure.chain()))?;
+    let mut fresh = Vec::with_capacity(trees.len());
+    for (name, written) in trees {
+        let temporary = files::temporary_beside(&base.join(name));
+        fill(&temporary, written)?;
+        fresh.push((temporary, base.join(name)));
+    }
+    // One call for all files; then the names, which say that they are whole.
+    rustix::fs::syncfs(File::open(base)?)?;
+    for (temporary, place) in fresh {
+        if place.exists() {
+            fs::remove_dir_all(temporary)?;
+        } else {
+            fs::rename(temporary, place)?;
+        }
+    }
+    files::sync_folder(base)
+}
+
+/// Writes files into a folder that is not there yet. Blocking.
+pub fn fill(folder: &Path, written: &[Written]) -> io::Result<()> {
+    fs::create_dir(folder)?;
+    for one in written {
+        let path = folder.join(&one.path);
+        fs::create_dir_all(files::folder_of(&path))?;
+        let mut file = File::create_new(&path)?;
+        file.write_all(&one.bytes)?;
+        let mode = if one.is_program { 0o755 } else { 0o644 };
+        file.set_permissions(Permissions::from_mode(mode))?;
+    }
+    Ok(())
+}
+
+/// Removes what a writer that was killed has left, and all that nothing refers to. Blocking.
+pub fn remove_others(base: &Path, kept: &BTreeSet<String>) -> io::Result<()> {
+    for entry in fs::read_dir(base)? {
+        let entry = entry?;
+        if !kept.contains(&entry.file_name().to_string_lossy().into_owned()) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// How many there are. Blocking.
+pub fn count(base: &Path) -> usize {
+    fs::read_dir(base).map_or(0, Iterator::count)
+}
