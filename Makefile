@@ -19,7 +19,7 @@ SEED ?= 0
 SECONDS ?= 60
 FUZZ ?=
 
-.PHONY: help demo test check conformance fuzz prove fmt bench simulate replay clean
+.PHONY: help demo test check conformance fuzz prove fmt bench simulate replay wheel clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,7 @@ demo: ## build, then deploy five versions of a shop under load; about a minute a
 
 test: check ## check, then run every test
 	cargo test --locked --workspace --no-fail-fast
+	scripts/python test
 
 check: ## formatting, lints, house rules and licences
 	@scripts/need cargo cc
@@ -75,6 +76,10 @@ replay: ## what happens in the simulated world of SEED
 	@scripts/need cargo cc
 	@cargo build --locked --release --package rollway-sim
 	@$(TARGET)/release/rollway-sim replay $(SEED)
+
+wheel: ## build the Python wheel into dist/
+	@scripts/need cargo cc
+	scripts/python wheel
 
 clean: ## remove what was built
 	cargo clean

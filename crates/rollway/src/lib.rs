@@ -6,6 +6,7 @@ pub mod driver;
 pub mod engine;
 pub mod failure;
 pub mod files;
+pub mod git;
 pub mod load;
 pub mod os;
 pub mod probe;

@@ -50,14 +50,24 @@ pub(crate) struct Served {
 /// Runs the control plane of a state directory until it is told to stop. Instances and the proxy
 /// go on without it.
 pub async fn serve(state_dir: &Path, program: PathBuf) -> Result<(), Failure> {
+    let (stop, _) = watch::channel(false);
+    tokio::spawn(stop_on_signal(stop.clone()));
+    host(state_dir, program, stop).await
+}
+
+/// The same inside a program whose signals are its own business: it ends when `stop` says so.
+pub async fn host(
+    state_dir: &Path,
+    program: PathBuf,
+    stop: watch::Sender<bool>,
+) -> Result<(), Failure> {
     let engine = Engine::open(state_dir, &program).await?;
     let listener = unix_http::bind(state_dir, SOCKET).map_err(|error| {
         let doing = format!("could not listen on {}", state_dir.join(SOCKET).display());
         Failure::because(FailureKind::NotDone, doing, error)
     })?;
-    let (stop, stopped) = watch::channel(false);
+    let stopped = stop.subscribe();
     let served = Served { engine, began: Instant::now(), stop };
-    tokio::spawn(stop_on_signal(served.stop.clone()));
     accept(listener, served, stopped).await;
     // The next control plane makes its own; a left-over socket only confuses.
     let _ = std::fs::remove_file(state_dir.join(SOCKET));

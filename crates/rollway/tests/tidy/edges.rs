@@ -4,12 +4,13 @@ use crate::Wrong;
 use crate::source::{PathSeen, Source, paths};
 
 /// A module of the `rollway` crate, and what it may use beside `BASE`. The names are sorted.
-const EDGES: [(&str, &[&str]); 13] = [
+const EDGES: [(&str, &[&str]); 14] = [
     ("api", &["engine"]),
     ("cli", &["api", "driver", "load", "proxy", "store", "traffic", "trial"]),
     ("driver", &[]),
     ("engine", &["driver", "metrics", "probe", "store", "traffic"]),
-    ("gitops", &["engine"]),
+    ("git", &[]),
+    ("gitops", &["engine", "git"]),
     ("load", &[]),
     ("metrics", &[]),
     ("probe", &[]),
