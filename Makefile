@@ -25,7 +25,7 @@ SECONDS ?= 60
 FUZZ ?=
 
 .PHONY: help demo demo-gitops test test-long check crash-matrix kills power-cuts failing-writes \
-    conformance fuzz prove fmt bench bench-judge bench-gitops simulate replay mutants clean
+    conformance fuzz prove fmt bench bench-judge bench-gitops simulate replay mutants wheel clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,7 @@ demo-gitops: ## follow a repository: a good commit, a bad one that is held, and 
 
 test: check ## check, then run every test, half a minute of simulation and a few mutants
 	cargo test --locked --workspace --no-fail-fast
+	scripts/python test
 	scripts/mutants 60 $(FEW)
 
 test-long: ## every test, the long ones too: 200 kills of git and of the control plane
@@ -121,6 +122,10 @@ replay: ## what happens in the simulated world of SEED
 mutants: ## every planted wrong change must be found by the simulator or the tests of the core
 	@scripts/need cargo cc
 	scripts/mutants
+
+wheel: ## build the Python wheel into dist/
+	@scripts/need cargo cc
+	scripts/python wheel
 
 clean: ## remove what was built
 	cargo clean

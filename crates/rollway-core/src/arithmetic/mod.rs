@@ -3,6 +3,7 @@
 
 pub mod basic;
 pub mod blue_green;
+pub mod direct;
 pub mod fences;
 pub mod history;
 pub mod partition;

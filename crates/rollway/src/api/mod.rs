@@ -63,6 +63,18 @@ pub async fn serve(
     program: PathBuf,
     webhooks: Option<SocketAddr>,
 ) -> Result<(), Failure> {
+    let (stop, _) = watch::channel(false);
+    tokio::spawn(stop_on_signal(stop.clone()));
+    host(state_dir, program, webhooks, stop).await
+}
+
+/// The same inside a program whose signals are its own business: it ends when `stop` says so.
+pub async fn host(
+    state_dir: &Path,
+    program: PathBuf,
+    webhooks: Option<SocketAddr>,
+    stop: watch::Sender<bool>,
+) -> Result<(), Failure> {
     let engine = Engine::open(state_dir, &program).await?;
     let listener = unix_http::bind(state_dir, SOCKET).map_err(|error| {
         let doing = format!("could not listen on {}", state_dir.join(SOCKET).display());
@@ -72,9 +84,8 @@ pub async fn serve(
     if let Some(address) = webhooks {
         hooks::listen(address, Arc::clone(&gitops)).await?;
     }
-    let (stop, stopped) = watch::channel(false);
+    let stopped = stop.subscribe();
     let served = Served { engine, gitops, began: Instant::now(), stop };
-    tokio::spawn(stop_on_signal(served.stop.clone()));
     accept(listener, served, stopped).await;
     // The next control plane makes its own; a left-over socket only confuses.
     let _ = std::fs::remove_file(state_dir.join(SOCKET));

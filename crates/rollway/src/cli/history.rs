@@ -1,6 +1,7 @@
 //! `rollway history`: the deployments of a service, and whether the records are whole.
 
 use rollway_core::event::{DeploymentKind, DeploymentState};
+use rollway_core::ids::ServiceName;
 use rollway_core::view::DeploymentView;
 
 use super::args::{HistoryFlags, HistoryVerb};
@@ -10,6 +11,7 @@ use super::table::{Cell, table};
 use super::words;
 use super::wrong::{FAILED, Wrong};
 use super::{Context, outcome, place};
+use crate::store::records;
 
 /// `rollway history`.
 pub async fn history(ctx: &Context, flags: &HistoryFlags) -> Result<(), Wrong> {
@@ -23,11 +25,33 @@ pub async fn history(ctx: &Context, flags: &HistoryFlags) -> Result<(), Wrong> {
         None => {}
     }
     let service = place::service(ctx, flags.service.clone()).await?;
-    let views = ctx.client().deployments(&service, flags.lines).await?;
+    let views = deployments(ctx, &service, flags.lines).await?;
     match ctx.out.json {
         true => ctx.out.value(&views),
         false => ctx.out.data(&text(ctx.out, &views)),
     }
+}
+
+/// The deployments of ours and those that others recorded, newest first.
+async fn deployments(
+    ctx: &Context,
+    service: &ServiceName,
+    limit: u64,
+) -> Result<Vec<DeploymentView>, Wrong> {
+    let all = records::read(&ctx.state_dir)?;
+    let of_service = all.iter().filter(|record| record.service == service.as_str());
+    let recorded: Vec<DeploymentView> =
+        of_service.zip(1..).map(|(record, number)| record.view(number)).collect();
+    let mut views = match ctx.client().deployments(service, limit).await {
+        Ok(views) => views,
+        // One that only others deployed is not known to the control plane, and needs none.
+        Err(Wrong::Problems(..) | Wrong::Absent(_)) if !recorded.is_empty() => Vec::new(),
+        Err(wrong) => return Err(wrong),
+    };
+    views.extend(recorded);
+    views.sort_by_key(|view| std::cmp::Reverse(view.started_at_ms));
+    views.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok(views)
 }
 
 async fn verify(ctx: &Context) -> Result<(), Wrong> {

@@ -54,22 +54,51 @@ pub struct Ran {
     pub output: Vec<u8>,
 }
 
-/// Runs it. The caller may give up at any time; the command still ends within its time.
-pub async fn run(job: Job) -> io::Result<Ran> {
-    tokio::spawn(to_its_end(job)).await.map_err(io::Error::other)?
+/// Where a command's two streams go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Streams {
+    /// Both into one, in the order of writing.
+    Together,
+    /// Each into one of its own.
+    Apart,
 }
 
-async fn to_its_end(job: Job) -> io::Result<Ran> {
+/// Runs it. The caller may give up at any time; the command still ends within its time.
+pub async fn run(job: Job) -> io::Result<Ran> {
+    let running = tokio::spawn(to_its_end(job, Streams::Together));
+    running.await.map_err(io::Error::other)?.map(|(ran, _)| ran)
+}
+
+/// The same with only standard output as its output; standard error comes beside it.
+pub async fn run_apart(job: Job) -> io::Result<(Ran, Vec<u8>)> {
+    tokio::spawn(to_its_end(job, Streams::Apart)).await.map_err(io::Error::other)?
+}
+
+async fn to_its_end(job: Job, streams: Streams) -> io::Result<(Ran, Vec<u8>)> {
     let until = Instant::now() + job.longest;
     let mark = mark();
     let (limit, entry) = (job.output_bytes_max, format!("{MARK}={mark}"));
-    let spawned = tokio::task::spawn_blocking(move || spawn(&job, &mark)).await;
-    let (mut child, reader) = spawned.map_err(io::Error::other)??;
+    let spawned = tokio::task::spawn_blocking(move || spawn(&job, &mark, streams)).await;
+    let (mut child, reader, errors) = spawned.map_err(io::Error::other)??;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a pid is positive");
     let handle = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-    let mut output =
-        Output { bytes: Vec::new(), limit, pipe: Receiver::from_owned_fd(OwnedFd::from(reader))? };
-    let in_time = timeout_at(until, output.read_until(proc::ended(handle))).await.is_ok();
+    let mut output = Output::new(reader, limit)?;
+    let mut errors = errors.map(|reader| Output::new(reader, limit)).transpose()?;
+    let in_time = {
+        let beside = async {
+            match &mut errors {
+                Some(errors) => errors.read_until(std::future::pending()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let reading = async {
+            tokio::select! {
+                () = output.read_until(proc::ended(handle)) => {}
+                () = beside => {}
+            }
+        };
+        timeout_at(until, reading).await.is_ok()
+    };
     // Not waited for yet, so that the number is still this group's.
     let _ = rustix::process::kill_process_group(pid, Signal::KILL);
     if !in_time {
@@ -84,22 +113,35 @@ async fn to_its_end(job: Job) -> io::Result<Ran> {
     }
     let status = child.wait()?;
     output.read_rest();
-    Ok(Ran {
+    if let Some(errors) = &mut errors {
+        errors.read_rest();
+    }
+    let ran = Ran {
         code: status.code(),
         signal: status.signal(),
         timed_out: !in_time,
         output: output.bytes,
-    })
+    };
+    Ok((ran, errors.map(|errors| errors.bytes).unwrap_or_default()))
 }
 
-fn spawn(job: &Job, mark: &str) -> io::Result<(Child, PipeReader)> {
+type Spawned = (Child, PipeReader, Option<PipeReader>);
+
+fn spawn(job: &Job, mark: &str, streams: Streams) -> io::Result<Spawned> {
     let (reader, writer) = io::pipe()?;
+    let (errors, error_writer) = match streams {
+        Streams::Together => (None, writer.try_clone()?),
+        Streams::Apart => {
+            let (errors, writer) = io::pipe()?;
+            (Some(errors), writer)
+        }
+    };
     let name = job.argv.first().ok_or_else(|| io::Error::other("the command is empty"))?;
     let mut command = Command::new(name);
     command.args(&job.argv[1..]).env_clear().envs(&job.env).env(MARK, mark);
     command.current_dir(&job.working_folder).process_group(0);
-    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
-    Ok((command.spawn()?, reader))
+    command.stdin(Stdio::null()).stdout(writer).stderr(error_writer);
+    Ok((command.spawn()?, reader, errors))
 }
 
 /// Unlike that of any other command of any process of ours.
@@ -116,6 +158,11 @@ struct Output {
 }
 
 impl Output {
+    fn new(reader: PipeReader, limit: usize) -> io::Result<Self> {
+        let pipe = Receiver::from_owned_fd(OwnedFd::from(reader))?;
+        Ok(Self { bytes: Vec::new(), limit, pipe })
+    }
+
     /// Reads on while the command runs, so that it is never held up.
     async fn read_until(&mut self, ended: impl Future<Output = ()>) {
         tokio::pin!(ended);
@@ -168,6 +215,13 @@ mod tests {
         let ran = run(script("echo out; echo err >&2; exit 3", 10_000)).await.unwrap();
         let output = b"out\nerr\n".to_vec();
         assert_eq!(ran, Ran { code: Some(3), signal: None, timed_out: false, output });
+    }
+
+    #[tokio::test]
+    async fn streams_can_be_kept_apart() {
+        let (ran, errors) =
+            run_apart(script("echo out; echo err >&2; exit 3", 10_000)).await.unwrap();
+        assert_eq!((ran.code, ran.output, errors), (Some(3), b"out\n".into(), b"err\n".into()));
     }
 
     #[tokio::test]

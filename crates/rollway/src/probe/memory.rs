@@ -11,13 +11,28 @@ use super::{Found, room};
 
 /// Reads the machine's figures; they are made by the kernel, not read from a disk.
 pub(super) fn check(check: &MemoryCheck) -> Found {
-    let text = match std::fs::read_to_string("/proc/meminfo") {
-        Ok(text) => text,
-        Err(error) => return Found::bad(format!("could not read /proc/meminfo: {error}")),
-    };
+    match figures() {
+        Ok(Figures { available, total }) => room(check.available, available, total, "available"),
+        Err(why) => Found::bad(why),
+    }
+}
+
+/// The memory of the machine, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Figures {
+    /// What can be had without swapping.
+    pub available: u64,
+    /// All of it.
+    pub total: u64,
+}
+
+/// Reads them; the error says why it could not.
+pub fn figures() -> Result<Figures, String> {
+    let text = std::fs::read_to_string("/proc/meminfo")
+        .map_err(|error| format!("could not read /proc/meminfo: {error}"))?;
     match (figure(&text, "MemAvailable:"), figure(&text, "MemTotal:")) {
-        (Some(available), Some(total)) => room(check.available, available, total, "available"),
-        _ => Found::bad("/proc/meminfo does not tell what is available"),
+        (Some(available), Some(total)) => Ok(Figures { available, total }),
+        _ => Err("/proc/meminfo does not tell what is available".to_owned()),
     }
 }
 

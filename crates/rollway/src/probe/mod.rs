@@ -1,11 +1,12 @@
 //! Probes check one instance once, within a time limit, and say what they saw.
 
 mod command;
-mod disk;
+pub mod disk;
 mod grpc;
 mod http;
-mod memory;
+pub mod memory;
 mod tcp;
+pub mod url;
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};

@@ -11,6 +11,7 @@ mod open;
 mod place;
 mod plan;
 mod read;
+pub mod records;
 mod schema;
 mod script;
 mod seal;

@@ -1,0 +1,5 @@
+"""Following a Git branch."""
+
+from .gitops import GitOpsSynchronizer
+
+__all__ = ["GitOpsSynchronizer"]
