@@ -214,6 +214,11 @@ impl Engine {
             return;
         }
         for note in notices(active, &self.observed, self.now) {
+            if note.ends > 0 && self.starting.contains_key(&note.instance) {
+                // It was seen to end before its start was answered: that comes first, or the same
+                // end counts again after it.
+                continue;
+            }
             self.push(What::InstanceFailed(note));
         }
     }

@@ -227,6 +227,22 @@ fn while_a_deployment_is_under_way_a_note_of_a_change_may_be_lost() {
     assert_eq!(one.engine.observed.get(id(0)).map(Instance::is_ready), Some(false));
 }
 
+/// The answer to the start of one that fails at once is overtaken by a look.
+#[test]
+fn an_end_that_is_seen_before_its_start_is_answered_counts_once() {
+    let mut one = Loop::new();
+    one.starts(1);
+    let looks: Vec<String> = (0..10).flat_map(|_| one.runs(1000)).collect();
+    assert_eq!(looks[0], "look 2");
+    let life = Life::Ended(Ended { code: Some(1), ..Ended::default() });
+    let ended = SeenInstance { life, ..one.seen(id(0)) };
+    let seen = vec![ended.clone(), one.seen(id(1))];
+    one.told(Input::Seen(Ok(seen), 2));
+    one.told(Input::Started(id(0), Ok((Ensured::Added, ended))));
+    let active = one.engine.progress.active.as_ref().expect("it goes on");
+    assert_eq!((active.failed, active.failures.len()), (1, 1), "{:?}", active.failures);
+}
+
 /// While it was being stopped it may have ended by itself and run again, and nobody looked.
 #[test]
 fn what_could_not_be_stopped_proves_itself_anew() {
