@@ -25,7 +25,7 @@ SECONDS ?= 60
 FUZZ ?=
 
 .PHONY: help demo demo-gitops test test-long check crash-matrix kills power-cuts failing-writes \
-    conformance fuzz prove fmt bench bench-judge bench-gitops simulate replay mutants wheel clean
+    conformance fuzz prove fmt bench bench-judge bench-gitops bench-python simulate replay mutants wheel clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -108,6 +108,10 @@ bench-gitops: ## measure what following 1,000 services costs
 	@scripts/need cargo cc git
 	cargo build --locked --release --package rollway
 	@scripts/bench-gitops $(TARGET)/release/rollway
+
+bench-python: ## measure the Python packages from the wheel: import, a target, the lock
+	@scripts/need cargo cc python3
+	scripts/python bench
 
 simulate: ## the engine in SEEDS simulated worlds with faults; fails if an invariant does
 	@scripts/need cargo cc

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
@@ -92,11 +91,15 @@ class Settings:
 
     def record(self, row: Mapping[str, Any]) -> None:
         """Keeps a deployment that was carried out here."""
+        import json
+
         kept = {**row, "actor": actor()}
         _native.record(str(self.state_dir), json.dumps(kept, default=str))
 
     def history(self) -> List[Mapping[str, Any]]:
         """All deployments of the state folder, oldest first."""
+        import json
+
         state_dir = str(self.state_dir)
         rows: List[Mapping[str, Any]] = json.loads(_native.read_records(state_dir))
         if os.path.exists(os.path.join(state_dir, "rollway.db")):
@@ -118,6 +121,8 @@ def _service_in(path: Any) -> Optional[str]:
     """The service that a file names: the one line that is needed of it."""
     text, form, _, _ = spec_text(path)
     if form == "json":
+        import json
+
         found = json.loads(text).get("service")
         return None if found is None else str(found)
     sign = "=" if form == "toml" else ":"

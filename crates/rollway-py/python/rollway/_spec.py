@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any, Mapping, Tuple
 
@@ -14,6 +13,8 @@ _FORMS = {".yaml": "yaml", ".yml": "yaml", ".toml": "toml", ".json": "json"}
 def spec_text(spec: Any) -> Tuple[str, str, str, str]:
     """Text, format, file and folder of a spec: a dictionary, or the path of a file."""
     if isinstance(spec, Mapping):
+        import json
+
         try:
             return json.dumps(spec), "json", "spec", os.getcwd()
         except TypeError as error:

@@ -5,17 +5,17 @@ Lower is better for every metric. The comparison and the decision are made by Ro
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Dict, List, Mapping, Optional
 
 from rollway import _check
+from rollway._log import Logger
 from rollway._native import compare, decide, success_rate
 
 __all__ = ["CanaryAnalyzer", "CanaryDecision", "CanaryReport", "MetricComparison"]
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 
 class CanaryDecision(Enum):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import Callable, Optional, TypeVar
 
 from rollway import _check, _native
+from rollway._log import Logger
 
 __all__ = ["GitOpsSynchronizer"]
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 T = TypeVar("T")
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from abc import ABC, abstractmethod
 from typing import Any, Dict, List, Optional
 
 from rollway import _check, _native
+from rollway._log import Logger
 
 from .models import HealthCheckResult, HealthStatus
 
@@ -20,7 +20,7 @@ __all__ = [
     "TCPHealthCheck",
 ]
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 _GIBIBYTE = 1024**3
 # So much of what a command complained of is kept.

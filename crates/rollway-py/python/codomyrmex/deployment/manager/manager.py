@@ -6,7 +6,6 @@ does, only the recorded version of the targets moves, and the result says so.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -14,6 +13,7 @@ from datetime import datetime, timezone
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from rollway import _check
+from rollway._log import ERROR, INFO, Logger
 from rollway._managed import Managed, Settings
 
 from ..strategies.base import DeploymentStrategy
@@ -22,7 +22,7 @@ from ..strategies.types import DeploymentResult, DeploymentState, DeploymentTarg
 
 __all__ = ["DeploymentManager"]
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 # So many targets are made where none are given.
 _TARGETS = 3
@@ -178,7 +178,7 @@ class DeploymentManager:
                 self._active[service] = version
         if not is_managed and self._settings.state_dir is not None:
             self._settings.record({**told, **_kept(entry)})
-        level = logging.INFO if result.success else logging.ERROR
+        level = INFO if result.success else ERROR
         logger.log(level, "%s of %s %s: %s", kind, service, version, result.state.value)
         return result
 
