@@ -31,7 +31,9 @@ async fn while_one_is_stopped_there_is_no_second_and_then_it_goes_on() {
     let world = World::new().await;
     world.roll_out(&Shop::new(2, CANARY), "v1").await;
     let load = world.load(RATE);
-    let number = world.deploy(&Shop::new(2, CANARY), "v2").await;
+    // While it is stopped time goes on: a deadline that passes then is missed, as it should be.
+    let shop = Shop::new(2, CANARY).update("healthy_deadline: 90s");
+    let number = world.deploy(&shop, "v2").await;
     let pid = world.control_plane_pid().unwrap();
     signal(pid, Signal::STOP);
     let second = world.serve_command().stderr(Stdio::piped()).spawn().unwrap();
