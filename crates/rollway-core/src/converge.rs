@@ -3,6 +3,7 @@
 //! Level-triggered: it is asked again after every change, computes what is missing against the goal
 //! within the pace, and names just that. An instance that dies on the way is simply missing again.
 
+mod retire;
 mod weights;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -214,89 +215,11 @@ impl Situation<'_> {
         (waiting + leaving) as u32
     }
 
-    fn find_retires(&self, moves: &mut Moves) {
-        let pace = &self.stage.pace;
-        let fleets = self.observed.fleets();
-        let available: u32 =
-            fleets.iter().map(|(release, fleet)| self.serving(*release, fleet)).sum();
-        let wanted = self.plan.instances.min(self.wanted());
-        let unavailable =
-            pace.unavailable.saturating_add(u32::from(mutant::is(Mutant::UnavailableIgnored)));
-        let mut least = wanted.saturating_sub(unavailable);
-        if pace.surge > 0 && wanted > 0 {
-            // With room for another one there is no need to let go of the last that serves.
-            least = least.max(1);
-        }
-        let mut spare = available.saturating_sub(least);
-        if pace.max_parallel > 0 && self.plan.instances > 0 {
-            let leaving: usize = fleets.values().map(|fleet| fleet.leaving_slots().count()).sum();
-            spare = spare.min(pace.max_parallel.saturating_sub(leaving as u32));
-        }
-        for (release, fleet) in fleets {
-            let release = *release;
-            let id = |slot| InstanceId { release, slot };
-            moves.retires.extend(fleet.ended_slots().map(id));
-            if self.has_traffic && self.observed.route().is_none() {
-                // What the proxy does is not known: whoever leaves now may still get requests.
-                continue;
-            }
-            let condemned = self.active.map(|active| &active.condemned);
-            let given_up = |slot: &u32| condemned.is_some_and(|set| set.contains(&id(*slot)));
-            let mut surplus = fleet.live().saturating_sub(self.bounds(release).1);
-            // Those that do not serve go first: nobody misses them.
-            for slot in fleet.waiting_slots() {
-                let replace = given_up(&slot) && self.bounds(release).0 > 0;
-                if surplus == 0 && !replace {
-                    if condemned.is_none_or(BTreeSet::is_empty) {
-                        break;
-                    }
-                    continue;
-                }
-                surplus = surplus.saturating_sub(1);
-                self.let_go(id(slot), moves);
-            }
-            for slot in fleet.ready_slots().take(surplus as usize) {
-                if self.has_traffic && !self.observed.is_routed(id(slot)) {
-                    // The proxy has let go of it already: it is not among those that serve.
-                    moves.retires.push(id(slot));
-                } else if spare > 0 || mutant::is(Mutant::RetireUncounted) {
-                    spare = spare.saturating_sub(1);
-                    self.let_go(id(slot), moves);
-                }
-            }
-        }
-    }
-
-    /// Those of a release that count as available: ready for long enough, and not on their way out.
-    fn serving(&self, release: ReleaseNumber, fleet: &Fleet) -> u32 {
-        let surplus = fleet.live() > self.bounds(release).1;
-        if surplus && self.has_traffic {
-            // A surplus instance that the proxy has let go of serves nobody any more.
-            let routed =
-                |slot: &u32| self.observed.is_confirmed(InstanceId { release, slot: *slot });
-            return fleet.ready_slots().filter(routed).count() as u32;
-        }
-        match self.stage.pace.min_healthy_time {
-            Millis::ZERO => fleet.ready(),
-            time => fleet.ready_since(Millis(self.now.0.saturating_sub(time.0))),
-        }
-    }
-
-    fn let_go(&self, id: InstanceId, moves: &mut Moves) {
-        if !mutant::is(Mutant::RetiredWhileRouted)
-            && self.has_traffic
-            && self.observed.is_routed(id)
-        {
-            moves.leaving_route.insert(id);
-        } else {
-            moves.retires.push(id);
-        }
-    }
-
     /// What the proxy should do: all ready instances that are to stay, by the split.
     fn route(&self, moves: &Moves) -> Route {
         let goal = &self.stage.goal;
         let retiring: BTreeSet<InstanceId> = moves.retires.iter().copied().collect();
+        let shares = self.observed.least_shares();
         let (mut members, mut late) = (Vec::new(), Vec::new());
         for (release, fleet) in self.observed.fleets() {
             let kept = goal.slots.get(release) == Some(&Slots::Keep);
@@ -308,9 +231,10 @@ impl Situation<'_> {
                     continue;
                 }
                 // What is kept until it can go keeps what it has, and gets no more.
-                let is_late = !mutant::is(Mutant::KeptGetsMore)
-                    && kept
-                    && !self.observed.is_surely_routed(id);
+                let keeps = self.observed.is_surely_routed(id);
+                let gets_some = keeps && shares.get(release).is_some_and(|share| *share > 0);
+                let is_late = kept && !keeps && !mutant::is(Mutant::KeptGetsMore)
+                    || self.is_left_over(*release) && !gets_some;
                 if is_late { late.push(id) } else { members.push(id) }
             }
         }
@@ -351,6 +275,13 @@ impl Situation<'_> {
             preview: goal.preview.filter(|release| ready.contains_key(release)),
             hold_requests: goal.hold_requests || still_held,
         }
+    }
+
+    /// Whether a release is none of those that a plan without weights is about: what a deployment
+    /// that failed has left over keeps the requests that it gets until it goes, and gets no others
+    /// unless nobody else can serve.
+    fn is_left_over(&self, release: ReleaseNumber) -> bool {
+        self.stage.goal.split == Split::Capacity && !self.is_meant(release)
     }
 
     fn last_members(&self, retiring: &BTreeSet<InstanceId>) -> Vec<InstanceId> {

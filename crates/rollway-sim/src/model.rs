@@ -247,6 +247,9 @@ pub struct Plane {
     pub probings: BTreeMap<InstanceId, Probing>,
     /// Instances whose last call had no answer, and that have not been observed since.
     pub unknown: BTreeSet<InstanceId>,
+    /// How many looks it had asked for when it heard of the start of an instance: what those show
+    /// of it may be older.
+    pub started_at: BTreeMap<InstanceId, u64>,
     /// The runs that it has heard of, and since when.
     pub runs: BTreeMap<InstanceId, (String, u64)>,
     /// The runs that it saw when it took over.
@@ -276,20 +279,27 @@ impl Plane {
         *known = if is_well { until.min(*known) } else { until };
     }
 
-    /// Takes note of the runs that an observation shows.
-    pub fn hears_runs(&mut self, seen: &[SeenInstance], now: u64) {
+    /// Takes note of the runs that an observation shows; `look` is its number.
+    pub fn hears_runs(&mut self, seen: &[SeenInstance], look: u64, now: u64) {
         for one in seen {
-            let known = self.runs.get(&one.instance);
-            if known.is_none_or(|(run, _)| *run != one.incarnation) {
-                self.runs.insert(one.instance, (one.incarnation.clone(), now));
-                let release = one.instance.release;
-                let engine = self.engine.as_ref();
-                let known = engine.and_then(|engine| engine.releases.get(&release));
-                if known.is_some_and(|release| !release.spec.health.is_empty()) {
-                    // Another run has to prove itself.
-                    self.unsure.insert(one.instance, u64::MAX);
-                }
+            if self.started_at.get(&one.instance).is_none_or(|asked| *asked < look) {
+                self.hears_run(one, now);
             }
+        }
+    }
+
+    /// Takes note of which run an instance is in.
+    pub fn hears_run(&mut self, seen: &SeenInstance, now: u64) {
+        let known = self.runs.get(&seen.instance);
+        if known.is_some_and(|(run, _)| *run == seen.incarnation) {
+            return;
+        }
+        self.runs.insert(seen.instance, (seen.incarnation.clone(), now));
+        let release = seen.instance.release;
+        let known = self.engine.as_ref().and_then(|engine| engine.releases.get(&release));
+        if known.is_some_and(|release| !release.spec.health.is_empty()) {
+            // Another run has to prove itself.
+            self.unsure.insert(seen.instance, u64::MAX);
         }
     }
 

@@ -55,7 +55,8 @@ impl World {
                             trace.push(format!("{now:>8} cp{at}: hears that {id} is {health}"));
                         }
                         if let Input::Started(_, Ok((_, seen))) = &input {
-                            plane.hears_runs(std::slice::from_ref(seen), now);
+                            plane.started_at.insert(seen.instance, plane.looks);
+                            plane.hears_run(seen, now);
                         }
                         plane.hears_health(&input, now);
                         plane.hears(&input);
@@ -69,7 +70,7 @@ impl World {
                                 trace.push(format!("{now:>8} cp{at}: sees {seen}"));
                             }
                             if look.number >= plane.heard_look {
-                                plane.hears_runs(seen, now);
+                                plane.hears_runs(seen, look.number, now);
                                 plane.heard_look = look.number;
                             }
                             plane.saw = plane.saw.max(look.made);

@@ -2,6 +2,7 @@
 //! must never happen does not.
 
 mod golden;
+mod left_over;
 mod shares;
 mod waits;
 

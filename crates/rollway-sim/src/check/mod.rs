@@ -38,6 +38,8 @@ pub struct Checks {
     /// The newest generation and revision that the proxy has taken.
     routed: (u64, u64),
     last_kind: &'static str,
+    /// When an instance that was unwell was stopped, and until when it had answered.
+    unwell_stopped: Vec<(u64, u64)>,
     /// Which event followed which.
     pub transitions: BTreeSet<(&'static str, &'static str)>,
     /// Which state followed which.

@@ -35,7 +35,11 @@ impl World {
         for id in &route.members {
             let known = self.proxy.table.as_ref().is_some_and(|table| table.members.contains(id));
             let process = self.target.processes.get(id);
-            let Some(process) = process else { continue };
+            // What another one has started meanwhile is not what this one means.
+            let mine = plane.engine.as_ref().map(|engine| engine.progress.generation);
+            let Some(process) = process.filter(|one| Some(one.generation) <= mine) else {
+                continue;
+            };
             let run = process.run();
             let is_heard = process.phase == Phase::Running
                 && plane.runs.get(id).is_some_and(|(heard, _)| *heard == run);
@@ -104,7 +108,7 @@ impl World {
         let goal_is_none = self.goal_is_none();
         if !self.is_disturbed(call) {
             self.standing(call, route);
-            self.last_members(route, old.as_ref());
+            self.last_members(call, route, old.as_ref());
             if after < self.least().min(before) {
                 let what = format!("{after} serve after a route, {before} did before");
                 self.wrong("I8", &what);
@@ -152,14 +156,17 @@ impl World {
     }
 
     /// When nobody is well, whoever lives of those that served last beats nobody.
-    fn last_members(&mut self, route: &Route, old: Option<&Route>) {
+    fn last_members(&mut self, call: &Call, route: &Route, old: Option<&Route>) {
         let nobody = !route.members.iter().any(|id| shares(route, *id));
         if !nobody || route.hold_requests || self.goal_is_none() {
             return;
         }
         let lives = |id: &&InstanceId| {
             let process = self.target.processes.get(*id);
-            process.is_some_and(|one| one.phase == Phase::Running && one.ever_passed)
+            // A run that began after the call was made could not be meant by it.
+            process.is_some_and(|one| {
+                one.phase == Phase::Running && one.ever_passed && one.began < call.decided
+            })
         };
         let served = old.iter().flat_map(|route| &route.members);
         let last = served.filter(|id| old.is_some_and(|route| shares(route, **id))).find(lives);
@@ -214,11 +221,14 @@ impl World {
     /// The target is about to end an instance.
     pub(crate) fn stopping(&mut self, call: &Call, id: InstanceId, cut: u64) {
         self.note(|| format!("target: stops {id} by {}", call.generation));
-        let process = &self.target.processes[&id];
+        let (process, now) = (&self.target.processes[&id], self.now);
         if !self.has_traffic {
             let fit = self.fit_for(call);
-            let after = fit.iter().filter(|other| **other != id).count() as u32;
-            let now = self.now;
+            // Who was found unwell and stopped since may have been thought fit then.
+            let since = call.decided.saturating_sub(SLACK_MS);
+            let gone = &self.checks.unwell_stopped;
+            let gone = gone.iter().filter(|(at, until)| *at > call.decided && *until >= since);
+            let after = (fit.iter().filter(|other| **other != id).count() + gone.count()) as u32;
             let all = self.target.processes.iter();
             let known = call.decided.saturating_sub(WORD_MS);
             let plane = &self.planes[call.who.0];
@@ -229,6 +239,10 @@ impl World {
             if process.answers(now) && after < self.least().min(before) && !self.is_disturbed(call)
             {
                 self.wrong("I8", &format!("{after} are left after {id} stops"));
+            } else if process.ever_passed && !process.answers(now) {
+                let until = process.answered_until;
+                self.checks.unwell_stopped.retain(|(at, _)| at + SLACK_MS > now);
+                self.checks.unwell_stopped.push((now, until));
             }
             return;
         }
