@@ -133,6 +133,39 @@ assert manager.deploy("elsewhere", "v9").metadata == {"managed": False}
         assert again.get_active_version("shop") == "v1"
 
 
+def test_a_canary_is_explained_and_shown_in_a_notebook(
+    place: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    analysis = {"interval": "1s", "warmup": "0s", "min_bake": "0s", "deadline": "10m"}
+    steps = {"canary": {"steps": [{"weight": 50}, {"analyse": analysis}]}}
+    with rollway.Client(place.state_dir) as client:
+        client.deploy(place.spec(), "v1", progress=True)
+        assert "shop-1" in capfd.readouterr().err, "a bar of stages"
+        plan = client.plan(place.spec(strategy=steps), "v2")
+        assert plan.forecast, plan
+        begun = client.deploy(place.spec(strategy=steps), "v2", wait=False)
+
+        def judged() -> bool:
+            ask(place.port)
+            told = client.explain("shop", begun.number)
+            return bool(told.judgements) and told.judgements[0].samples > 0
+
+        until(judged, "the judgement has a sample")
+        told = client.explain("shop", begun.number)
+        assert told.deployment == "shop-2" and told.judgements[0].now_words, told
+        client.abort("shop")
+        frame = client.history_frame("shop")
+        assert list(frame["state"]) == ["rolled_back", "completed"]
+        assert list(frame["to"]) == ["v2", "v1"]
+        client.down("shop")
+    assert asyncio.run(explained(place, begun.number)).judgements[0].samples > 0
+
+
+async def explained(place: Place, number: int) -> rollway.Explanation:
+    async with rollway.AsyncClient(place.state_dir) as client:
+        return await client.explain("shop", number)
+
+
 def test_the_client_has_the_verbs(place: Place) -> None:
     with rollway.Client(place.state_dir) as client:
         plan = client.plan(place.spec(), "v1")

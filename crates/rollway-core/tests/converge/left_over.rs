@@ -33,10 +33,9 @@ fn all(release: ReleaseNumber, count: u32) -> Vec<InstanceId> {
 
 fn actions(plan: &Plan, observed: &Observed) -> Vec<Action> {
     let (active, now, stage) = (None, Millis(10), &plan.stages[0]);
-    match converge(&Situation { plan, stage, active, observed, has_traffic: true, now }) {
-        Decision::Act(actions) => actions,
-        other => panic!("nothing is done: {other:?}"),
-    }
+    let situation = Situation { plan, stage, active, observed, has_traffic: true, now };
+    let Decision::Act(actions) = converge(&situation) else { return Vec::new() };
+    actions
 }
 
 fn members(actions: &[Action]) -> Vec<InstanceId> {

@@ -25,6 +25,7 @@ from ._models import (
     Answer,
     Deployment,
     Event,
+    Explanation,
     Instance,
     Plan,
     Problem,
@@ -187,6 +188,12 @@ class Client:
         _check.whole("number", number, least=1)
         path = f"/v1/services/{_part(service)}/deployments/{number}"
         return Deployment._of(self._ask("GET", path))
+
+    def explain(self, service: str, number: int) -> Explanation:
+        """Why a deployment was judged as it was, computed again from the stored samples."""
+        _check.whole("number", number, least=1)
+        path = f"/v1/services/{_part(service)}/deployments/{number}/analysis"
+        return Explanation._of(self._ask("GET", path))
 
     def events(
         self, service: str, after: int = 0, *, follow: bool = False
@@ -456,6 +463,10 @@ class AsyncClient:
     async def deployment(self, service: str, number: int) -> Deployment:
         """One deployment."""
         return await self._call(self._client.deployment, service, number)
+
+    async def explain(self, service: str, number: int) -> Explanation:
+        """Why a deployment was judged as it was."""
+        return await self._call(self._client.explain, service, number)
 
     async def events(
         self, service: str, after: int = 0, *, follow: bool = False

@@ -156,6 +156,8 @@ class Plan(_Model):
     stages: Tuple[Stage, ...] = ()
     warnings: Tuple[Problem, ...] = ()
     changes: Tuple[Mapping[str, Any], ...] = ()
+    #: How long the judgements will take, in words.
+    forecast: Tuple[str, ...] = ()
 
     _parts: ClassVar[Dict[str, Any]] = {"to": Release, "stages": Stage, "warnings": Problem}
 
@@ -164,6 +166,45 @@ class Plan(_Model):
         from ._html import plan
 
         return plan(self)
+
+
+@dataclass(frozen=True)
+class Verdict(_Model):
+    """What a judgement came to, when: samples, evidence and what is needed, in words."""
+
+    sample: int
+    verdict: Mapping[str, Any]
+    words: Tuple[str, ...] = ()
+    #: Whether the stored samples give the same again.
+    is_same: bool = True
+    #: What would have changed it.
+    otherwise: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Judgement(_Model):
+    """One judgement of a deployment's new release."""
+
+    stages: Tuple[str, ...]
+    samples: int
+    missed: int
+    last_missed: Optional[str] = None
+    verdicts: Tuple[Verdict, ...] = ()
+    now: Optional[Mapping[str, Any]] = None
+    #: How it stands by the samples so far.
+    now_words: Tuple[str, ...] = ()
+
+    _parts: ClassVar[Dict[str, Any]] = {"verdicts": Verdict}
+
+
+@dataclass(frozen=True)
+class Explanation(_Model):
+    """Why a deployment was judged as it was."""
+
+    deployment: str
+    judgements: Tuple[Judgement, ...] = ()
+
+    _parts: ClassVar[Dict[str, Any]] = {"judgements": Judgement}
 
 
 @dataclass(frozen=True)
