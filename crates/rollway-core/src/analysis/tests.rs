@@ -320,7 +320,8 @@ fn ranks_are_looked_at_once_when_the_values_are_complete() {
     let Other::Ranks(found) = &verdict.others[0] else { panic!("{verdict:?}") };
     assert_eq!((found.values.canary, found.values.baseline), (10, 10));
     assert_eq!(found.class, Some(Class::High));
-    // The first sample is wholly above the second, without ties: one of all ways to choose 10 of 20.
+    // The first sample is wholly above the second, without ties: one of all ways to choose 10
+    // of 20.
     let p = found.p.expect("a p");
     assert!((p - 1.0 / 184_756.0).abs() < 1e-12, "{p}");
     let mut alike = Told::by(RANKS);

@@ -162,8 +162,8 @@ static WEBHOOK: Table = Table {
     name: "webhook",
     doc: "A service of yours. It gets a POST with `{\"service\": ..., \"canary\": {\"release\": \
           2, \"version\": ..., \"instance\": ...}, \"baseline\": {...}}`, and answers with \
-          `{\"canary\": {\"total\": 480, \"bad\": 1}, \"baseline\": {...}}`: counters that rise. For \
-          a `measure: value` it answers with `\"value\"` too, or alone. \
+          `{\"canary\": {\"total\": 480, \"bad\": 1}, \"baseline\": {...}}`: counters that rise. \
+          For a `measure: value` it answers with `\"value\"` too, or alone. \
           An answer with `\"at\"`, in seconds since 1970, is refused when that is more than a \
           minute ago.",
     one_of: None,
