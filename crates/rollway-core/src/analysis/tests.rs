@@ -168,7 +168,10 @@ const ERRORS: &str = r#"{"threshold": {"metrics": [{"measure": "error_rate",
 fn rolled_back(verdict: &Verdict, by: Proof) -> &str {
     match &verdict.decision {
         Decision::Rollback { metric, because } if *because == by => metric,
-        other => panic!("{other:?}: {:?}", verdict.words()),
+        Decision::Rollback { .. }
+        | Decision::Advance
+        | Decision::Continue { .. }
+        | Decision::Inconclusive { .. } => panic!("{:?}", verdict.words()),
     }
 }
 

@@ -223,7 +223,7 @@ fn class_words(class: Class) -> &'static str {
 /// Four digits, and no more than are needed.
 fn number(value: f64) -> String {
     let places = match value.abs() {
-        none if none == 0.0 => 0,
+        0.0 => 0,
         size if !(1e-3..1e6).contains(&size) => return format!("{value:.2e}"),
         size if size >= 1000.0 => 0,
         size if size >= 100.0 => 1,

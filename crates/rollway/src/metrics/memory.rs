@@ -16,8 +16,11 @@ pub struct Memory(Arc<Mutex<Kept>>);
 #[derive(Debug, Default)]
 struct Kept {
     deployment: u64,
-    held: HashMap<(usize, &'static str), BTreeMap<String, BTreeMap<String, Held>>>,
+    held: HashMap<(usize, &'static str), Processes>,
 }
+
+/// As [`Series`], with what each has risen to.
+type Processes = BTreeMap<String, BTreeMap<String, Held>>;
 
 #[derive(Debug, Clone, Copy)]
 struct Held {

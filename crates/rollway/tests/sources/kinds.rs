@@ -239,7 +239,10 @@ async fn prometheus_tells_latencies_of_both_releases_by_the_same_buckets() {
     assert_eq!(canary, [90, 7, 3]);
     assert_eq!([0.1, 0.5, 1.0].map(|seconds| counted(&both.baseline, seconds)), [5, 2, 0]);
     for (baseline, said) in [
-        (buckets(&[("0.2", 5), ("+Inf", 7)]), "other buckets: le 0.1, 0.5, inf of 2, and 0.2, inf"),
+        (
+            buckets(&[("0.2", 5), ("+Inf", 7)]),
+            "other buckets: le 0.1, 0.5, inf of r2, and 0.2, inf",
+        ),
         (buckets(&[("0.1", 5), ("0.5", 7)]), "the one without an end are needed"),
         (buckets(&[("0.1", 9), ("0.5", 7), ("+Inf", 9)]), "9 took up to 0.1 s, and 7 up to 0.5 s"),
         (
