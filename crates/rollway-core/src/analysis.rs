@@ -8,20 +8,26 @@
 //! verdict. Counters are stored as they were read, so that a check that was lost is part of the
 //! next one.
 
-use std::collections::BTreeMap;
+mod ranks;
+mod sequential;
+mod threshold;
+mod values;
 
 use serde::{Deserialize, Serialize};
 
+use self::ranks::Ranks;
+use self::sequential::Sequential;
+use self::threshold::Thresholds;
 use crate::spec;
 use crate::units::Millis;
-use crate::verdict::decision::{Decision, Look, Then, Verdict};
+use crate::verdict::decision::{Decision, Doubt, Then, Verdict, Wait};
 use crate::verdict::eprocess::Pair;
-use crate::verdict::errors::ErrorRules;
 use crate::verdict::histogram::Histogram;
-use crate::verdict::judge::{History, Interval, Judge, Reading, State};
-use crate::verdict::latency::LatencyRules;
-use crate::verdict::rules::{Inconclusive, Kind, Metric, Rules, Severity};
+use crate::verdict::rules::Inconclusive;
 use crate::verdict::stats::Outcomes;
+
+pub(crate) use self::ranks::VALUES_MAX;
+pub use self::sequential::rules;
 
 /// So many failed requests of the new release are reason enough for a check before its time.
 ///
@@ -29,9 +35,6 @@ use crate::verdict::stats::Outcomes;
 /// the traffic and 30 % errors `make bench-judge` rolls back 38 % of canaries that are no worse);
 /// with four of them it holds there.
 pub const EARLY_BAD: u64 = 4;
-const ERRORS: &str = "errors";
-const LATENCY: &str = "latency";
-const GUARD: &str = "error_limit";
 
 /// What a source said at a check.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,7 +47,7 @@ pub enum Sample {
 }
 
 /// What a release has done since its counters began.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Counters {
     /// Requests that ended, each once however often it was tried.
     pub total: u64,
@@ -53,6 +56,9 @@ pub struct Counters {
     /// How long answers took.
     #[serde(default, with = "buckets")]
     pub latency: Histogram,
+    /// A number as the source gave it, which is no counter; absent where it gave none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
 }
 
 /// A histogram as a list of `[bucket, count]`: inside of an event, maps have texts for keys.
@@ -93,7 +99,8 @@ impl Counters {
                 latency.add(bucket, now - before);
             }
         }
-        Self { total: self.total - before.total, bad: self.bad - before.bad, latency }
+        let (total, bad) = (self.total - before.total, self.bad - before.bad);
+        Self { total, bad, latency, value: self.value }
     }
 
     fn outcomes(&self) -> Outcomes {
@@ -106,10 +113,18 @@ impl Sample {
     #[must_use]
     pub fn words(&self) -> String {
         match self {
-            Self::Counters(both) => format!(
-                "canary {} of {} failed, baseline {} of {}, counted so far",
-                both.canary.bad, both.canary.total, both.baseline.bad, both.baseline.total
-            ),
+            Self::Counters(both) => {
+                let Pair { canary, baseline } = &**both;
+                let mut text = format!(
+                    "canary {} of {} failed, baseline {} of {}, counted so far",
+                    canary.bad, canary.total, baseline.bad, baseline.total
+                );
+                let values = [("canary", canary.value), ("baseline", baseline.value)];
+                for (name, value) in values {
+                    text.extend(value.map(|value| format!("; {name} {value}")));
+                }
+                text
+            }
             Self::Missed(why) => format!("nothing was learned: {why}"),
         }
     }
@@ -129,8 +144,66 @@ pub struct Trial {
     /// Why the last sample taught nothing, if so.
     pub missed: Option<String>,
     counters: Option<Pair<Counters>>,
-    judge: Judge,
-    state: State,
+    deadline: Millis,
+    by: By,
+}
+
+/// Who judges, and what is known to whom.
+#[derive(Debug, Clone, PartialEq)]
+enum By {
+    Sequential(Box<Sequential>),
+    Threshold(Box<Thresholds>),
+    Ranks(Box<Ranks>),
+}
+
+/// From when to when a check tells, since the judgement began.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    from: Millis,
+    until: Millis,
+}
+
+/// What a check tells a judge.
+enum Seen<'a> {
+    /// The counters now, and those before, if any are known.
+    Both { before: Option<&'a Pair<Counters>>, now: &'a Pair<Counters> },
+    /// Nothing: why.
+    Missed(&'a str),
+}
+
+/// What judges without proof go by at a look.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Terms {
+    deadline: Millis,
+    last_look: Millis,
+    min_bake: Millis,
+    inconclusive: Inconclusive,
+}
+
+impl Terms {
+    fn of(by: &spec::Analysis) -> Self {
+        Self {
+            deadline: by.deadline,
+            last_look: by.last_look(),
+            min_bake: by.min_bake,
+            inconclusive: sequential::inconclusive(by),
+        }
+    }
+
+    /// What all is well comes to: the step may have to last longer.
+    fn good(&self, step: Millis) -> Decision {
+        let left = Millis(self.min_bake.0.saturating_sub(step.0));
+        match left {
+            Millis::ZERO => Decision::Advance,
+            left => Decision::Continue { waits: vec![Wait::Bake { left }] },
+        }
+    }
+
+    /// What doubts come to.
+    fn doubtful(&self, doubts: Vec<Doubt>, is_clean: bool, elapsed: Millis) -> Decision {
+        let then = self.inconclusive.then(is_clean, elapsed, self.last_look);
+        Decision::Inconclusive { then, doubts }
+    }
 }
 
 impl Trial {
@@ -140,23 +213,25 @@ impl Trial {
     /// # Errors
     /// Rules that make no sense, in words; `spec::lint` refuses those before.
     pub fn begin(by: &spec::Analysis, now: Millis, sample: &Sample) -> Result<Self, String> {
-        let judge = Judge::new(rules(by)?).map_err(|problem| problem.to_string())?;
         let (counters, missed) = match sample {
             Sample::Counters(both) => (Some((**both).clone()), None),
             Sample::Missed(why) => (None, Some(why.clone())),
         };
-        let before = counters.as_ref().map(|both| both.baseline.clone()).unwrap_or_default();
-        let history = History {
-            outcomes: before.outcomes(),
-            latencies: before.latency,
-            bad_per_second: Vec::new(),
-            max_cluster: cluster(by),
+        let judge = match &by.judge {
+            spec::Judge::None => return Err("nobody judges".to_owned()),
+            spec::Judge::Sequential(_) => {
+                let before = counters.as_ref().map(|both| both.baseline.clone());
+                By::Sequential(Box::new(Sequential::begin(by, before.unwrap_or_default())?))
+            }
+            spec::Judge::Threshold(judge) => {
+                let before = counters.as_ref().map(|both| both.canary.clone());
+                By::Threshold(Box::new(Thresholds::begin(by, judge, before)?))
+            }
+            spec::Judge::MannWhitney(judge) => By::Ranks(Box::new(Ranks::mann_whitney(by, judge))),
+            spec::Judge::Kayenta(judge) => By::Ranks(Box::new(Ranks::kayenta(by, judge))),
         };
-        let named = judge.rules().metrics.iter().map(|metric| metric.name.clone());
-        let histories: BTreeMap<_, _> = named.map(|name| (name, history.clone())).collect();
-        let state = judge.begin(&histories).map_err(|problem| problem.to_string())?;
-        let (verdict, last) = (None, 0);
-        Ok(Self { began: now, sampled: now, last, verdict, missed, counters, judge, state })
+        let (verdict, last, deadline) = (None, 0, by.last_look());
+        Ok(Self { began: now, sampled: now, last, verdict, missed, counters, deadline, by: judge })
     }
 
     /// Takes in one sample.
@@ -167,21 +242,20 @@ impl Trial {
         if id <= self.last {
             return Err(format!("sample {id} comes after sample {}", self.last));
         }
-        let (readings, missed) = match sample {
-            Sample::Counters(both) => match self.contradiction(both) {
-                None => (self.readings(both), None),
-                Some(why) => (BTreeMap::new(), Some(why)),
-            },
-            Sample::Missed(why) => (BTreeMap::new(), Some(why.clone())),
+        let missed = match sample {
+            Sample::Counters(both) => self.contradiction(both),
+            Sample::Missed(why) => Some(why.clone()),
         };
-        let interval = Interval {
-            id,
-            from: self.since_began(self.sampled),
-            until: self.since_began(now),
-            readings,
+        let times = Times { from: self.since_began(self.sampled), until: self.since_began(now) };
+        let seen = match (sample, &missed) {
+            (Sample::Counters(now), None) => Seen::Both { before: self.counters.as_ref(), now },
+            (Sample::Missed(why), _) | (Sample::Counters(_), Some(why)) => Seen::Missed(why),
         };
-        // A check of which nothing is learned only lets time pass.
-        self.judge.apply(&mut self.state, &interval).map_err(|problem| problem.to_string())?;
+        match &mut self.by {
+            By::Sequential(judge) => judge.take(id, times, &seen)?,
+            By::Threshold(judge) => judge.take(times.until, &seen),
+            By::Ranks(judge) => judge.take(times, &seen),
+        }
         if let (Sample::Counters(both), None) = (sample, &missed) {
             self.counters = Some((**both).clone());
         }
@@ -200,21 +274,6 @@ impl Trial {
         Some(format!("{name}: {} failed of {} since the last check", arm.bad, arm.total))
     }
 
-    /// What happened since the last counters, by metric; nothing without those.
-    fn readings(&self, now: &Pair<Counters>) -> BTreeMap<String, Reading> {
-        let Some(before) = &self.counters else { return BTreeMap::new() };
-        let canary = now.canary.since(&before.canary);
-        let baseline = now.baseline.since(&before.baseline);
-        let counts = Pair { canary: canary.outcomes(), baseline: baseline.outcomes() };
-        let latencies = Pair { canary: canary.latency, baseline: baseline.latency };
-        let reading = |metric: &Metric| match metric.kind {
-            Kind::Latency(_) => Reading::Latencies(latencies.clone()),
-            Kind::Errors(_) | Kind::Gauge { .. } | Kind::Guard { .. } => Reading::Counts(counts),
-        };
-        let metrics = self.judge.rules().metrics.iter();
-        metrics.map(|metric| (metric.name.clone(), reading(metric))).collect()
-    }
-
     /// The new release's failed requests at the last sample, by its counters.
     #[must_use]
     pub fn failed_before(&self) -> u64 {
@@ -224,11 +283,12 @@ impl Trial {
     /// Whether so much has gone wrong since the last sample that this one is not to wait.
     #[must_use]
     pub fn is_urgent(&self, sample: &Sample) -> bool {
-        match (sample, &self.counters) {
-            (Sample::Counters(both), Some(before)) => {
+        match (sample, &self.counters, &self.by) {
+            (Sample::Counters(both), Some(before), By::Sequential(_)) => {
                 both.canary.since(&before.canary).bad >= EARLY_BAD
             }
-            (Sample::Counters(_) | Sample::Missed(_), _) => false,
+            // The others count checks, so that these must come at their times.
+            (Sample::Counters(_) | Sample::Missed(_), _, _) => false,
         }
     }
 
@@ -237,7 +297,11 @@ impl Trial {
     pub fn look(&self, step_began: Millis) -> Verdict {
         let step = Millis(self.sampled.0.saturating_sub(step_began.0));
         let elapsed = self.since_began(self.sampled);
-        self.judge.verdict(&self.state, Look { elapsed, step })
+        match &self.by {
+            By::Sequential(judge) => judge.look(elapsed, step),
+            By::Threshold(judge) => judge.look(elapsed, step),
+            By::Ranks(judge) => judge.look(elapsed, step),
+        }
     }
 
     /// The verdict as it is to be recorded: a decision other than the last one.
@@ -274,7 +338,7 @@ impl Trial {
     /// Until when a decision comes at the latest.
     #[must_use]
     pub fn deadline(&self) -> Millis {
-        Millis(self.began.0.saturating_add(self.judge.rules().last_look().0))
+        Millis(self.began.0.saturating_add(self.deadline.0))
     }
 
     fn since_began(&self, at: Millis) -> Millis {
@@ -282,180 +346,5 @@ impl Trial {
     }
 }
 
-/// The judge's rules, as the spec has them.
-///
-/// # Errors
-/// A judgement that nobody makes, in words.
-pub fn rules(by: &spec::Analysis) -> Result<Rules, String> {
-    let spec::Judge::Sequential(judge) = &by.judge else {
-        return Err("nobody judges".to_owned());
-    };
-    let known = judge.metrics.iter().filter(|one| match one {
-        spec::Measure::Errors => true,
-        spec::Measure::Latency => by.source.has_latency(),
-    });
-    let mut metrics: Vec<Metric> = known.map(|one| metric(judge, *one)).collect();
-    if let Some(limit) = judge.error_limit {
-        let (name, kind) = (GUARD.to_owned(), Kind::Guard { limit });
-        metrics.push(Metric { name, kind, weight: 1.0, severity: Severity::Hard });
-    }
-    Ok(Rules {
-        metrics,
-        alpha_rollback: judge.alpha_rollback,
-        alpha_promote: judge.alpha_promote,
-        deadline: by.deadline,
-        warmup: by.warmup,
-        min_bake: by.min_bake,
-        inconclusive: match by.inconclusive {
-            spec::Inconclusive::PromoteIfClean => Inconclusive::PromoteIfClean,
-            spec::Inconclusive::Hold => Inconclusive::Hold,
-            spec::Inconclusive::Rollback => Inconclusive::Rollback,
-            spec::Inconclusive::Extend(by) => Inconclusive::Extend { by },
-        },
-    })
-}
-
-fn metric(judge: &spec::Sequential, measure: spec::Measure) -> Metric {
-    let (name, kind) = match measure {
-        spec::Measure::Errors => {
-            let rules = ErrorRules {
-                promote_ratio: judge.error_ratio,
-                promote_margin: judge.error_margin,
-                floor_points: judge.error_floor,
-                ..ErrorRules::default()
-            };
-            (ERRORS, Kind::Errors(rules))
-        }
-        spec::Measure::Latency => {
-            let rules = LatencyRules {
-                promote_margin: judge.latency_margin,
-                floor: judge.latency_floor,
-                ..LatencyRules::default()
-            };
-            (LATENCY, Kind::Latency(rules))
-        }
-    };
-    Metric { name: name.to_owned(), kind, weight: 1.0, severity: Severity::Hard }
-}
-
-fn cluster(by: &spec::Analysis) -> Option<f64> {
-    match &by.judge {
-        spec::Judge::None => None,
-        spec::Judge::Sequential(judge) => judge.max_cluster,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::{Event, What};
-
-    /// What a release has done after so many requests, one in `bad_in` of them failed.
-    fn arm(total: u64, bad_in: u64) -> Counters {
-        let mut latency = Histogram::default();
-        // From 10 ms to 3.2 s, each in a bucket of its own: the slowest are beyond p99.
-        let slow = |n: u64| 0.01 * 1.06f64.powi((n % 100) as i32);
-        (0..total).for_each(|n| latency.record(slow(n)));
-        Counters { total, bad: total / bad_in, latency }
-    }
-
-    fn sample(seconds: u64, bad_in: u64) -> Sample {
-        let canary = arm(50 * seconds, bad_in);
-        Sample::Counters(Box::new(Pair { canary, baseline: arm(1000 + 50 * seconds, 1000) }))
-    }
-
-    fn quick() -> spec::Analysis {
-        spec::Analysis { warmup: Millis::ZERO, min_bake: Millis::ZERO, ..spec::Analysis::default() }
-    }
-
-    /// The first decision, and when.
-    fn judged(bad_in: u64, by: &spec::Analysis) -> (u64, Verdict) {
-        let mut trial = Trial::begin(by, Millis(5000), &sample(0, bad_in)).expect("good rules");
-        for second in (10..3700).step_by(10) {
-            trial.take(second, Millis(5000 + second * 1000), &sample(second, bad_in)).expect("new");
-            if let Some(verdict) = trial.news(Millis(5000)) {
-                return (second, verdict);
-            }
-        }
-        panic!("no decision within the deadline")
-    }
-
-    #[test]
-    fn a_worse_release_is_rolled_back_and_an_equal_one_is_certified() {
-        let (after, verdict) = judged(20, &quick());
-        assert!(matches!(verdict.decision, Decision::Rollback { .. }), "{verdict:?}");
-        assert!(after <= 20, "{after}");
-        let (after, verdict) = judged(1000, &quick());
-        assert_eq!(verdict.decision, Decision::Advance);
-        assert!(after < 3600, "{after}");
-    }
-
-    #[test]
-    fn a_sample_counts_once_and_a_lost_one_is_in_the_next() {
-        let begin = || Trial::begin(&quick(), Millis(0), &sample(0, 20)).expect("good rules");
-        let mut trial = begin();
-        trial.take(1, Millis(10_000), &sample(10, 20)).expect("new");
-        let before = trial.clone();
-        let why = trial.take(1, Millis(20_000), &sample(20, 20)).expect_err("it was taken in");
-        assert!(why.contains("sample 1 comes after sample 1"), "{why}");
-        assert_eq!(trial, before);
-        let mut late = begin();
-        late.take(1, Millis(5000), &Sample::Missed("no answer".into())).expect("new");
-        assert_eq!(late.missed.as_deref(), Some("no answer"));
-        late.take(2, Millis(10_000), &sample(10, 20)).expect("new");
-        let seen = |trial: &Trial| trial.look(Millis(0)).findings[0].samples;
-        assert_eq!(seen(&late), seen(&trial));
-        assert_eq!(seen(&late).canary, Outcomes { bad: 25, total: 500 });
-    }
-
-    #[test]
-    fn counters_that_begin_anew_are_counted_from_their_beginning() {
-        let before = arm(100, 10);
-        assert_eq!(arm(130, 10).since(&before).total, 30);
-        assert_eq!(arm(40, 10).since(&before), arm(40, 10));
-    }
-
-    #[test]
-    fn more_failures_than_requests_are_part_of_the_next_check() {
-        let at = |bad: u64, total: u64| {
-            let canary = Counters { total, bad, latency: Histogram::default() };
-            Sample::Counters(Box::new(Pair { canary, baseline: arm(1000 + total, 1000) }))
-        };
-        let mut trial = Trial::begin(&quick(), Millis(0), &at(0, 0)).expect("good rules");
-        trial.take(1, Millis(10_000), &at(5, 100)).expect("new");
-        // Failures were read later than requests: 7 more of those, 2 more of these.
-        trial.take(2, Millis(20_000), &at(12, 102)).expect("it is no error, and teaches nothing");
-        assert_eq!(trial.missed.as_deref(), Some("canary: 7 failed of 2 since the last check"));
-        trial.take(3, Millis(30_000), &at(12, 200)).expect("new");
-        assert_eq!(trial.missed, None);
-        let seen = trial.look(Millis(0)).findings[0].samples.canary;
-        assert_eq!(seen, Outcomes { bad: 12, total: 200 });
-    }
-
-    #[test]
-    fn a_source_that_never_answers_is_no_good_sign() {
-        let by = spec::Analysis { deadline: Millis::seconds(60), ..quick() };
-        let mut trial = Trial::begin(&by, Millis(0), &Sample::Missed("gone".into())).expect("good");
-        for id in 1..=6 {
-            assert_eq!(trial.news(Millis(0)), None, "before sample {id}");
-            trial.take(id, Millis(id * 10_000), &Sample::Missed("gone".into())).expect("new");
-        }
-        trial.verdict = trial.news(Millis(0));
-        assert!(trial.holds() && !trial.advances(), "{:?}", trial.verdict);
-    }
-
-    #[test]
-    fn events_keep_samples_and_verdicts_to_the_last_bit() {
-        let (_, verdict) = judged(20, &quick());
-        for what in [
-            What::AnalysisSample { watch: 0, id: 7, sample: sample(30, 20) },
-            What::AnalysisVerdict { watch: 0, verdict: Box::new(verdict) },
-        ] {
-            let event = Event { clock: Millis(1), what };
-            let text = serde_json::to_string(&event).expect("JSON");
-            assert_eq!(serde_json::from_str::<Event>(&text).expect("an event"), event);
-            let value = serde_json::to_value(&event).expect("JSON");
-            assert_eq!(serde_json::from_value::<Event>(value).expect("an event"), event);
-        }
-    }
-}
+mod tests;

@@ -392,7 +392,7 @@ impl Situation<'_> {
         if trial.holds() {
             return self.wait_for_promote("the judge came to no decision", reached);
         }
-        let mut what = format!("the judge: {}", trial.look(reached).decision.words());
+        let mut what = format!("the judge: {}", trial.look(reached).decided());
         if let Some(why) = &trial.missed {
             what = format!("{what}; the last check taught nothing: {why}");
         }

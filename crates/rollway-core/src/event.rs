@@ -358,7 +358,7 @@ impl What {
             Self::AnalysisBegan { sample, .. } => format!("the judge begins: {}", sample.words()),
             Self::AnalysisSample { id, sample, .. } => format!("check {id}: {}", sample.words()),
             Self::AnalysisVerdict { verdict, .. } => {
-                format!("the judge: {}", verdict.decision.words())
+                format!("the judge: {}", verdict.decided())
             }
             Self::TookOver { epoch, .. } => format!("control plane {epoch} took over"),
         }

@@ -11,6 +11,7 @@ use crate::plan::{Plan, Watch};
 use crate::progress::{Illegal, Progress};
 use crate::units::Millis;
 use crate::verdict::decision::{Decision, Verdict};
+use crate::verdict::others::Other;
 
 /// What a deployment's judgements came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -179,17 +180,27 @@ impl Step {
     /// What would have changed a verdict: the margins of what decided, and how many failed
     /// requests fewer, or more, in the last sample. Those are found by trying.
     fn otherwise(&self, verdict: &Verdict, step_began: Millis) -> Vec<String> {
-        let mut lines = Vec::new();
+        let mut lines: Vec<String> = match &verdict.decision {
+            Decision::Rollback { .. } | Decision::Inconclusive { .. } => {
+                verdict.others.iter().filter_map(Other::otherwise).collect()
+            }
+            Decision::Advance | Decision::Continue { .. } => Vec::new(),
+        };
         let changes = |by: i64| self.decides(by, step_began) != Some(kind(&verdict.decision));
         match &verdict.decision {
             Decision::Rollback { metric, .. } => {
                 lines.extend(verdict.decisive().map(|finding| {
                     format!("{metric}: less evidence than needed ({})", finding.worse.words())
                 }));
-                lines.push(match self.least(|n| changes(-n)) {
-                    Some(n) => format!("{n} failed requests fewer in the last sample"),
-                    None => "fewer failed requests in the last sample would not have".to_owned(),
-                });
+                match self.least(|n| changes(-n)) {
+                    Some(n) => lines.push(format!("{n} failed requests fewer in the last sample")),
+                    // Others look at more than failed requests, and say what they looked at.
+                    None if !verdict.others.is_empty() => {}
+                    None => {
+                        let what = "fewer failed requests in the last sample would not have";
+                        lines.push(what.to_owned());
+                    }
+                }
             }
             Decision::Advance | Decision::Inconclusive { .. } => {
                 lines.extend(

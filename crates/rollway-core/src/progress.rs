@@ -151,8 +151,7 @@ impl Active {
         let verdict =
             self.trials.values().filter_map(|trial| trial.verdict.as_ref()).find(worse)?;
         let mut reasons = vec!["the judge found the new release worse".to_owned()];
-        reasons.push(verdict.decision.words());
-        reasons.extend(verdict.decisive().iter().flat_map(|finding| finding.words()));
+        reasons.extend(verdict.reasons());
         Some(reasons)
     }
 

@@ -94,6 +94,13 @@ pub struct Condition {
     root: parse::Node,
 }
 
+/// The text says it all.
+impl PartialEq for Condition {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.path, &self.text) == (&other.path, &other.text)
+    }
+}
+
 impl Condition {
     /// Reads `text`; `path` is its place in the user's spec, for messages.
     ///

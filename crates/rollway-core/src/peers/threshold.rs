@@ -44,7 +44,7 @@ impl Phase {
 }
 
 /// What is good, what is bad.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Conditions {
     /// Holds of a good result.
     pub success: Option<Condition>,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::judges::{Kayenta, MannWhitney, Measured, Need, Threshold};
 use super::source::Source;
 use crate::units::Millis;
 
@@ -47,6 +48,93 @@ pub enum Judge {
     None,
     /// The sequential test of both releases side by side.
     Sequential(Sequential),
+    /// Conditions of the new release's numbers, as Argo Rollouts has them.
+    Threshold(Box<Threshold>),
+    /// One look with the rank test of both releases' numbers.
+    MannWhitney(Box<MannWhitney>),
+    /// Kayenta's classes and scores of both releases' numbers.
+    Kayenta(Box<Kayenta>),
+}
+
+impl Judge {
+    /// The name that users see.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Sequential(_) => "sequential",
+            Self::Threshold(_) => "threshold",
+            Self::MannWhitney(_) => "mann_whitney",
+            Self::Kayenta(_) => "kayenta",
+        }
+    }
+
+    /// What its metrics measure, with the place of each below the judge.
+    #[must_use]
+    pub fn measured(&self) -> Vec<(String, Measured)> {
+        let places = |name: &str, all: Vec<Measured>| {
+            let place = |(at, one)| (format!("{name}.metrics[{at}].measure"), one);
+            all.into_iter().enumerate().map(place).collect()
+        };
+        match self {
+            Self::None | Self::Sequential(_) => Vec::new(),
+            Self::Threshold(judge) => {
+                places("threshold", judge.metrics.iter().map(|one| one.measure).collect())
+            }
+            Self::MannWhitney(judge) => {
+                places("mann_whitney", judge.metrics.iter().map(|one| one.measure).collect())
+            }
+            Self::Kayenta(judge) => {
+                places("kayenta", judge.metrics.iter().map(|one| one.measure).collect())
+            }
+        }
+    }
+}
+
+/// What a source is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wants {
+    /// Requests, and those that failed.
+    pub counts: bool,
+    /// How long requests took.
+    pub latency: bool,
+    /// A number as it is.
+    pub value: bool,
+    /// The old release too.
+    pub baseline: bool,
+}
+
+impl Analysis {
+    /// What the judge needs of the source.
+    #[must_use]
+    pub fn wants(&self) -> Wants {
+        let measured = self.judge.measured();
+        let needs = |need| measured.iter().any(|(_, one)| one.needs() == need);
+        let (counts, latency) = match &self.judge {
+            Judge::Sequential(judge) => {
+                let latency = judge.metrics.contains(&Measure::Latency);
+                let counts = judge.metrics.contains(&Measure::Errors);
+                // Plans from before this was refused may ask for what there is not.
+                (counts || judge.error_limit.is_some(), latency && self.source.has_latency())
+            }
+            Judge::None | Judge::Threshold(_) | Judge::MannWhitney(_) | Judge::Kayenta(_) => {
+                (needs(Need::Counts), needs(Need::Latency))
+            }
+        };
+        let baseline = !matches!(self.judge, Judge::Threshold(_));
+        Wants { counts, latency, value: needs(Need::Value), baseline }
+    }
+
+    /// When the last look is: the deadline and its extension.
+    #[must_use]
+    pub fn last_look(&self) -> Millis {
+        match self.inconclusive {
+            Inconclusive::Extend(by) => Millis(self.deadline.0.saturating_add(by.0)),
+            Inconclusive::PromoteIfClean | Inconclusive::Hold | Inconclusive::Rollback => {
+                self.deadline
+            }
+        }
+    }
 }
 
 impl Default for Judge {

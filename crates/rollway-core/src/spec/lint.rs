@@ -1,12 +1,11 @@
 //! What the shape cannot say: rules between the parts of a spec.
 
+mod judge;
+
 use std::collections::BTreeSet;
 
 use super::words::listen_address;
-use super::{
-    Analysis, CanaryStep, Check, Judge, Measure, Order, Probe, Report, Rule, Spec, Strategy,
-    Traffic,
-};
+use super::{CanaryStep, Check, Judge, Order, Probe, Report, Rule, Spec, Strategy, Traffic};
 use crate::problem::Problem;
 use crate::template;
 use crate::units::{Millis, Rounding};
@@ -253,7 +252,7 @@ fn strategy(spec: &Spec, report: &mut Report) {
         Strategy::Canary(canary) => {
             steps(&canary.steps, report);
             if canary.analysis.judge != Judge::None {
-                analysis(&canary.analysis, "strategy.canary.analysis", report);
+                judge::analysis(&canary.analysis, "strategy.canary.analysis", report);
             }
             "splits"
         }
@@ -302,80 +301,11 @@ fn steps(steps: &[CanaryStep], report: &mut Report) {
                 "nobody judges, so that this step would never end",
                 "name a judge, or use `hold` or `approve`",
             ),
-            CanaryStep::Analyse(by) => analysis(by, &format!("{path}.analyse"), report),
+            CanaryStep::Analyse(by) => {
+                judge::analysis(by, &format!("{path}.analyse"), report);
+                judge::gate(by, &format!("{path}.analyse"), report);
+            }
             CanaryStep::Hold(_) | CanaryStep::Approve(_) => {}
-        }
-    }
-}
-
-/// What a judge could never come to a decision with.
-fn analysis(by: &Analysis, path: &str, report: &mut Report) {
-    if by.interval >= by.deadline {
-        let what = format!("the first check, after {}, is not before the deadline", by.interval);
-        let hint = "make `deadline` many times as long as `interval`";
-        report.problem(format!("{path}.deadline"), what, hint);
-    } else if by.warmup >= by.deadline {
-        let what = format!("the warm-up of {} lasts until the deadline", by.warmup);
-        let hint = "nothing would be compared; make `deadline` longer or `warmup` shorter";
-        report.problem(format!("{path}.deadline"), what, hint);
-    } else if by.min_bake > by.deadline {
-        let what = format!("`min_bake` {} lasts longer than the deadline", by.min_bake);
-        let hint = "make `deadline` at least as long as `min_bake`";
-        report.problem(format!("{path}.min_bake"), what, hint);
-    }
-    source(by, path, report);
-    if let Judge::Sequential(judge) = &by.judge
-        && judge.metrics.len() > 1
-        && judge.metrics[0] == judge.metrics[1]
-    {
-        let hint = "name `errors`, `latency`, or both";
-        report.problem(format!("{path}.judge.sequential.metrics"), "one is named twice", hint);
-    }
-}
-
-/// The engine asks again, as if nobody had heard it, after 30 seconds.
-const TIMEOUT_MAX: Millis = Millis::seconds(20);
-
-/// What could never be read, or is not meant.
-fn source(by: &Analysis, path: &str, report: &mut Report) {
-    let (name, source) = (by.source.name(), &by.source);
-    let at = format!("{path}.source.{name}");
-    if let Judge::Sequential(judge) = &by.judge
-        && !source.has_latency()
-        && !judge.metrics.contains(&Measure::Errors)
-    {
-        let what = format!("{name} counts requests only, and `errors` are not looked at");
-        let path = format!("{path}.judge.sequential.metrics");
-        report.problem(path, what, "add `errors`, or use `source: embedded_proxy`");
-    }
-    if let Some(timeout) = source.timeout().filter(|timeout| *timeout > TIMEOUT_MAX) {
-        let what = format!("{timeout} is longer than the {TIMEOUT_MAX} that are waited for");
-        report.problem(format!("{at}.timeout"), what, "make it shorter, and `interval` longer");
-    }
-    let Some(access) = source.access() else { return };
-    match (&access.token_file, &access.username, &access.password_file) {
-        (Some(_), Some(_), _) | (Some(_), _, Some(_)) => {
-            let what = "there is a token, and a name and password too";
-            report.problem(format!("{at}.access"), what, "one of both is sent");
-        }
-        (None, Some(_), None) => {
-            let what = "there is a name without a password";
-            report.problem(format!("{at}.access.username"), what, "add `password_file`");
-        }
-        (None, None, Some(_)) => {
-            let what = "there is a password without a name";
-            report.problem(format!("{at}.access.password_file"), what, "add `username`");
-        }
-        (Some(_), None, None) | (None, Some(_), Some(_)) | (None, None, None) => {}
-    }
-    for (key, file) in [
-        ("token_file", &access.token_file),
-        ("password_file", &access.password_file),
-        ("ca", &access.ca),
-    ] {
-        if file.as_ref().is_some_and(|file| !file.starts_with('/')) {
-            let hint = "the control plane reads it, in a folder of its own";
-            report.problem(format!("{at}.access.{key}"), "write the path in full, from /", hint);
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod analysis;
 pub mod check;
 pub mod format;
 pub(crate) mod json;
+pub mod judges;
 pub mod lint;
 mod model;
 pub mod node;
@@ -22,7 +23,7 @@ mod toml;
 pub mod words;
 mod yaml;
 
-pub use analysis::{Analysis, Inconclusive, Judge, Measure, Sequential};
+pub use analysis::{Analysis, Inconclusive, Judge, Measure, Sequential, Wants};
 pub use model::*;
 pub use quantities::{Room, StatusRange};
 pub use reference::docs;

@@ -30,9 +30,17 @@ pub struct Prometheus {
     /// `http://127.0.0.1:9090`, with the path before `/api` if there is one.
     pub address: String,
     /// The query of all requests: raw counters.
-    pub total: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<String>,
     /// The query of those that failed.
-    pub bad: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bad: Option<String>,
+    /// The query of how long requests took: the buckets of a histogram.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<String>,
+    /// The query of one number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
     /// How it is reached.
     #[serde(default)]
     pub access: Access,
@@ -53,6 +61,9 @@ pub struct HttpSource {
     /// The place of the count of those that failed.
     #[serde(default = "bad")]
     pub bad: String,
+    /// The place of one number; absent = `/value`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
     /// Headers to send.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
@@ -140,7 +151,18 @@ impl Source {
     pub fn has_latency(&self) -> bool {
         match self {
             Self::EmbeddedProxy => true,
-            Self::Prometheus(_) | Self::Http(_) | Self::Webhook(_) | Self::Command(_) => false,
+            Self::Prometheus(source) => source.latency.is_some(),
+            Self::Http(_) | Self::Webhook(_) | Self::Command(_) => false,
+        }
+    }
+
+    /// Whether it gives a number as it is.
+    #[must_use]
+    pub fn has_value(&self) -> bool {
+        match self {
+            Self::EmbeddedProxy => false,
+            Self::Prometheus(source) => source.value.is_some(),
+            Self::Http(_) | Self::Webhook(_) | Self::Command(_) => true,
         }
     }
 

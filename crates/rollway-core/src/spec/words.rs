@@ -109,6 +109,8 @@ pub static QUERY_URL: Word =
     Word { check: url, ..template("a URL such as http://127.0.0.1:9090", template::IN_QUERY) };
 /// A query about a release, or an argument of a command that makes one.
 pub static QUERY: Word = template("a text", template::IN_QUERY);
+/// A condition of a measurement; `lint` reads it.
+pub static CONDITION: Word = word("a condition such as result < 0.05", "", any);
 /// A place in a JSON document.
 pub static POINTER: Word = word("a JSON pointer such as /http/requests", "^/", |text| {
     if !text.starts_with('/') {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::finding::Finding;
 use super::judge::{Judge, State};
+use super::others::{Other, Scored};
 use super::rules::{Inconclusive, Severity};
 use super::stats::multiplicity::e_bh;
 use crate::units::Millis;
@@ -34,6 +35,12 @@ pub struct Verdict {
     /// Metrics that stand out at this look (e-BH at the level of rollbacks): an explanation, not
     /// a decision.
     pub stand_out: Vec<String>,
+    /// What another judge than the sequential one found, in the order of its metrics.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Other>,
+    /// The score, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<Scored>,
 }
 
 /// What is to be done.
@@ -71,6 +78,12 @@ pub enum Proof {
     Evidence,
     /// The exact test at the deadline.
     Deadline,
+    /// More bad measurements, or errors, than are borne.
+    Limits,
+    /// The rank test.
+    Ranks,
+    /// The score.
+    Score,
 }
 
 /// What is waited for.
@@ -91,6 +104,21 @@ pub enum Wait {
     Bake {
         /// So much longer.
         left: Millis,
+    },
+    /// Measurements of a metric.
+    Measurements {
+        /// Which.
+        metric: String,
+    },
+    /// Values of both releases are collected.
+    Lifetime {
+        /// So much longer.
+        left: Millis,
+    },
+    /// There are too few values of a metric.
+    Values {
+        /// Which.
+        metric: String,
     },
 }
 
@@ -132,6 +160,12 @@ pub enum Doubted {
     OutsideMargin,
     /// It is clean, but not certified.
     NotCertified,
+    /// More measurements than are borne are neither good nor bad.
+    Inconclusive,
+    /// Not all of its measurements were made; those that were are good.
+    Unfinished,
+    /// The score is marginal.
+    Marginal,
 }
 
 impl Judge {
@@ -155,7 +189,8 @@ impl Judge {
         let stand_out = findings.iter().zip(standing).filter(|(_, stands_out)| *stands_out);
         let stand_out = stand_out.map(|(finding, _)| finding.metric.clone()).collect();
         let (elapsed, intervals) = (look.elapsed, state.counted);
-        Verdict { decision, elapsed, intervals, findings, stand_out }
+        let (others, score) = (Vec::new(), None);
+        Verdict { decision, elapsed, intervals, findings, stand_out, others, score }
     }
 
     fn decide(&self, findings: &[Finding], look: Look) -> Decision {
@@ -165,7 +200,6 @@ impl Judge {
         if let Some(finding) = worse.clone().find(|finding| finding.worse.is_enough()) {
             return rollback(finding, Proof::Evidence);
         }
-        let is_over = look.elapsed >= rules.last_look();
         if let Some(finding) =
             worse.find(|finding| finding.ln_p.is_some_and(|ln_p| ln_p <= finding.ln_p_needed))
         {
@@ -181,13 +215,7 @@ impl Judge {
         }
         let doubts: Vec<Doubt> = findings.iter().filter_map(doubt).collect();
         let is_clean = doubts.iter().all(|doubt| doubt.what == Doubted::NotCertified);
-        let then = match rules.inconclusive {
-            Inconclusive::PromoteIfClean if is_clean => Then::Promote,
-            Inconclusive::PromoteIfClean | Inconclusive::Hold => Then::Hold,
-            Inconclusive::Rollback => Then::Rollback,
-            Inconclusive::Extend { .. } if is_over => Then::Hold,
-            Inconclusive::Extend { .. } => Then::Extend { until: rules.last_look() },
-        };
+        let then = rules.inconclusive.then(is_clean, look.elapsed, rules.last_look());
         Decision::Inconclusive { then, doubts }
     }
 
@@ -222,6 +250,20 @@ impl Judge {
     }
 }
 
+impl Inconclusive {
+    /// What follows where nothing is proven; `last_look` is the deadline with its extension.
+    #[must_use]
+    pub fn then(self, is_clean: bool, elapsed: Millis, last_look: Millis) -> Then {
+        match self {
+            Self::PromoteIfClean if is_clean => Then::Promote,
+            Self::PromoteIfClean | Self::Hold => Then::Hold,
+            Self::Rollback => Then::Rollback,
+            Self::Extend { .. } if elapsed >= last_look => Then::Hold,
+            Self::Extend { .. } => Then::Extend { until: last_look },
+        }
+    }
+}
+
 fn rollback(finding: &Finding, because: Proof) -> Decision {
     Decision::Rollback { metric: finding.metric.clone(), because }
 }
@@ -248,8 +290,11 @@ impl Verdict {
             Decision::Rollback { metric, .. } => Some(metric),
             Decision::Advance => None,
             Decision::Continue { waits } => waits.iter().find_map(|wait| match wait {
-                Wait::Certificate { metric } | Wait::Advised { metric } => Some(metric),
-                Wait::Bake { .. } => None,
+                Wait::Certificate { metric }
+                | Wait::Advised { metric }
+                | Wait::Measurements { metric }
+                | Wait::Values { metric } => Some(metric),
+                Wait::Bake { .. } | Wait::Lifetime { .. } => None,
             }),
             Decision::Inconclusive { doubts, .. } => doubts.first().map(|doubt| &doubt.metric),
         };
@@ -260,7 +305,43 @@ impl Verdict {
     #[must_use]
     pub fn words(&self) -> Vec<String> {
         let findings = self.findings.iter().flat_map(Finding::words);
-        std::iter::once(self.decision.words()).chain(findings).collect()
+        let score = self.score.iter().map(Scored::words);
+        let others = self.others.iter().map(Other::words);
+        std::iter::once(self.decided()).chain(score).chain(findings).chain(others).collect()
+    }
+
+    /// The decision in one line, in the words of the judge that made it.
+    #[must_use]
+    pub fn decided(&self) -> String {
+        let good = match (&self.decision, self.others.first(), &self.score) {
+            (Decision::Advance, _, Some(_)) => "advance: the score passes",
+            (Decision::Advance, Some(Other::Threshold(_)), None) => {
+                "advance: every metric is successful"
+            }
+            (Decision::Advance, Some(Other::Ranks(_)), None) => "advance: no metric is worse",
+            (
+                Decision::Advance
+                | Decision::Rollback { .. }
+                | Decision::Continue { .. }
+                | Decision::Inconclusive { .. },
+                _,
+                _,
+            ) => return self.decision.words(),
+        };
+        good.to_owned()
+    }
+
+    /// Why it is rolled back: the decision, then what decided.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
+        let mut reasons = vec![self.decided()];
+        reasons.extend(self.decisive().iter().flat_map(|finding| finding.words()));
+        reasons.extend(self.score.iter().map(Scored::words));
+        if let Decision::Rollback { metric, .. } = &self.decision {
+            let decisive = self.others.iter().filter(|other| other.metric() == metric);
+            reasons.extend(decisive.map(Other::words));
+        }
+        reasons
     }
 }
 
@@ -274,6 +355,15 @@ impl Decision {
             }
             Self::Rollback { metric, because: Proof::Deadline } => {
                 format!("roll back: {metric} is worse, by the exact test at the deadline")
+            }
+            Self::Rollback { metric, because: Proof::Limits } => {
+                format!("roll back: {metric} has gone beyond its limits")
+            }
+            Self::Rollback { metric, because: Proof::Ranks } => {
+                format!("roll back: {metric} is worse, by the rank test")
+            }
+            Self::Rollback { metric, because: Proof::Score } => {
+                format!("roll back: the score fails, {metric} does not pass")
             }
             Self::Advance => "advance: every hard metric is certified".to_owned(),
             Self::Continue { waits } => {
@@ -300,6 +390,9 @@ impl Wait {
             Self::Certificate { metric } => format!("{metric} is not certified yet"),
             Self::Advised { metric } => format!("{metric} speaks against it"),
             Self::Bake { left } => format!("the step bakes for {left} more"),
+            Self::Measurements { metric } => format!("{metric} is still measured"),
+            Self::Lifetime { left } => format!("values are collected for {left} more"),
+            Self::Values { metric } => format!("{metric} has too few values yet"),
         }
     }
 }
@@ -311,6 +404,9 @@ impl Doubt {
             Doubted::Suspicious => "has some evidence against it",
             Doubted::OutsideMargin => "is outside of the margin",
             Doubted::NotCertified => "is clean but not certified",
+            Doubted::Inconclusive => "has more inconclusive measurements than are borne",
+            Doubted::Unfinished => "has not had all of its measurements",
+            Doubted::Marginal => "is marginal",
         };
         format!("{} {what}", self.metric)
     }

@@ -88,6 +88,37 @@ impl Histogram {
         *place = place.saturating_add(n);
     }
 
+    /// From a histogram of other buckets: how many took up to each edge, in seconds, as
+    /// Prometheus' `le` has it; the last edge is infinite. Each request counts as one at the upper
+    /// edge of its bucket, and beyond the last finite edge as twice that: more is not known. That
+    /// keeps their order, and so whatever is found of two histograms with the same edges holds.
+    ///
+    /// # Errors
+    /// Edges that do not rise to an infinite one, or counts that fall, in words.
+    pub fn from_cumulative(up_to: &[(f64, u64)]) -> Result<Self, String> {
+        let finite = up_to.iter().filter(|(edge, _)| edge.is_finite()).count();
+        if finite == 0 || up_to.last().is_none_or(|(edge, _)| *edge != f64::INFINITY) {
+            let edges: Vec<String> = up_to.iter().map(|(edge, _)| edge.to_string()).collect();
+            return Err(format!(
+                "its buckets are up to {}; at least one and the one without an end are needed",
+                edges.join(", ")
+            ));
+        }
+        let (mut histogram, mut below) = (Self::default(), (f64::NEG_INFINITY, 0));
+        for (edge, count) in up_to.iter().copied() {
+            if edge.is_nan() || edge <= below.0 {
+                return Err(format!("its buckets do not rise: {edge} comes after {}", below.0));
+            }
+            let here = count.checked_sub(below.1).ok_or_else(|| {
+                format!("{} took up to {} s, and {count} up to {edge} s", below.1, below.0)
+            })?;
+            let seconds = if edge.is_finite() { edge } else { below.0 * 2.0 };
+            histogram.add(bucket(seconds), here);
+            below = (edge, count);
+        }
+        Ok(histogram)
+    }
+
     /// Adds all of another.
     pub fn merge(&mut self, other: &Self) {
         for (own, other) in self.buckets.iter_mut().zip(other.buckets.iter()) {
@@ -193,5 +224,26 @@ mod tests {
         let text = serde_json::to_string(&twice).expect("JSON");
         assert_eq!(serde_json::from_str::<Histogram>(&text).expect("JSON"), twice);
         assert!(serde_json::from_str::<Histogram>(r#"{"244":1}"#).is_err());
+    }
+
+    #[test]
+    fn other_buckets_are_read_by_their_upper_edges() {
+        let edges = |all: &[(f64, u64)]| Histogram::from_cumulative(all);
+        let inf = f64::INFINITY;
+        let found = edges(&[(0.1, 90), (0.5, 97), (inf, 100)]).expect("a histogram");
+        assert_eq!(found.total(), 100);
+        assert_eq!(found.quantile(0.9), Some(bucket(0.1)));
+        assert_eq!(found.quantile(0.95), Some(bucket(0.5)));
+        assert_eq!(found.quantile(0.99), Some(bucket(1.0)));
+        for (wrong, said) in [
+            (vec![], "at least one"),
+            (vec![(inf, 3)], "at least one"),
+            (vec![(0.1, 3), (0.5, 3)], "up to 0.1, 0.5;"),
+            (vec![(0.1, 3), (0.1, 3), (inf, 3)], "do not rise"),
+            (vec![(0.1, 3), (0.5, 2), (inf, 3)], "3 took up to 0.1 s, and 2 up to 0.5 s"),
+        ] {
+            let why = edges(&wrong).expect_err(said);
+            assert!(why.contains(said), "{why}");
+        }
     }
 }

@@ -24,6 +24,7 @@ pub mod histogram;
 pub mod interval;
 pub mod judge;
 pub mod latency;
+pub mod others;
 pub mod planner;
 pub mod rank;
 mod recent;

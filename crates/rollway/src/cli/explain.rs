@@ -87,7 +87,8 @@ fn judgement(out: Out, name: &str, one: &Judgement) -> String {
     let role = if one.by.is_gate { "a gate" } else { "beside the steps" };
     let mut text = out.paint(Tone::Strong, &format!("{name}: judged over {}", stages(one)));
     text.push_str(&format!(
-        "\n  {role}; numbers from {}, a check every {}, decided within {}\n",
+        "\n  judged by {}; {role}; numbers from {}, a check every {}, decided within {}\n",
+        by.judge.name(),
         by.source.name(),
         by.interval,
         by.deadline

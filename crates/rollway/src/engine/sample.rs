@@ -63,7 +63,7 @@ impl Actor {
     /// What is asked, and of whom.
     fn question(&self, ask: &Ask) -> Option<(Source, Question)> {
         let active = self.engine.progress.active.as_ref()?;
-        let source = active.plan.watches.get(ask.watch)?.by.source.clone();
+        let by = &active.plan.watches.get(ask.watch)?.by;
         let release = |number| self.engine.releases.get(&number);
         let arm = |number| {
             let version = release(number).map(|release| release.version.to_string());
@@ -76,8 +76,9 @@ impl Actor {
             watch: ask.watch,
             arms: Pair { canary: arm(ask.canary), baseline: arm(ask.baseline) },
             folder: folder.unwrap_or_default(),
+            wants: by.wants(),
         };
-        Some((source, question))
+        Some((by.source.clone(), question))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rollway_core::analysis::Counters;
-use rollway_core::verdict::histogram::Histogram;
+use rollway_core::spec::Wants;
 use serde_json::Value;
 
 /// Whole numbers are exact up to here, in every format.
@@ -32,25 +32,45 @@ pub fn shown(bytes: &[u8]) -> String {
     words.join(" ").chars().take(SHOWN_CHARACTERS_MAX).collect()
 }
 
-/// The counters at two places of a document.
-pub fn counters(document: &Value, total: &str, bad: &str) -> Result<Counters, String> {
+/// Where the numbers of a release are in a document: JSON pointers.
+pub struct Pointers<'a> {
+    /// All requests.
+    pub total: &'a str,
+    /// Those that failed.
+    pub bad: &'a str,
+    /// A number as it is.
+    pub value: &'a str,
+}
+
+/// What is wanted of a document.
+pub fn counters(document: &Value, at: &Pointers<'_>, wants: Wants) -> Result<Counters, String> {
     fresh(document)?;
-    let count = |pointer: &str| {
-        let value = document.pointer(pointer).ok_or_else(|| {
-            let document = shown(document.to_string().as_bytes());
-            format!("there is no {pointer} in the answer: {document}")
-        })?;
-        let number = match value {
-            Value::Number(number) => number.as_f64(),
-            Value::String(text) => text.parse().ok(),
-            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-        };
-        let number = number.ok_or_else(|| {
-            format!("{pointer} is {}, not a number", shown(value.to_string().as_bytes()))
-        })?;
-        whole(pointer, number)
+    let mut counters = match wants.counts {
+        true => checked(count(document, at.total)?, count(document, at.bad)?)?,
+        false => Counters::default(),
     };
-    checked(count(total)?, count(bad)?)
+    if wants.value {
+        counters.value = Some(number(document, at.value)?).filter(|value| value.is_finite());
+    }
+    Ok(counters)
+}
+
+fn count(document: &Value, pointer: &str) -> Result<u64, String> {
+    whole(pointer, number(document, pointer)?)
+}
+
+fn number(document: &Value, pointer: &str) -> Result<f64, String> {
+    let value = document.pointer(pointer).ok_or_else(|| {
+        let document = shown(document.to_string().as_bytes());
+        format!("there is no {pointer} in the answer: {document}")
+    })?;
+    let number = match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.parse().ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    };
+    let said = || format!("{pointer} is {}, not a number", shown(value.to_string().as_bytes()));
+    number.ok_or_else(said)
 }
 
 /// Both counters of a release.
@@ -58,7 +78,7 @@ pub fn checked(total: u64, bad: u64) -> Result<Counters, String> {
     if bad > total {
         return Err(format!("{bad} requests failed, of {total}: those are not the same requests"));
     }
-    Ok(Counters { total, bad, latency: Histogram::default() })
+    Ok(Counters { total, bad, ..Counters::default() })
 }
 
 /// A counter: a whole number, at least 0.
@@ -98,7 +118,22 @@ mod tests {
     use super::*;
 
     fn read(document: &Value) -> Result<(u64, u64), String> {
-        counters(document, "/total", "/bad").map(|counters| (counters.total, counters.bad))
+        let wants = Wants { counts: true, latency: false, value: false, baseline: true };
+        counters(document, &AT, wants).map(|counters| (counters.total, counters.bad))
+    }
+
+    const AT: Pointers<'_> = Pointers { total: "/total", bad: "/bad", value: "/value" };
+
+    #[test]
+    fn a_number_is_no_counter_and_what_is_not_wanted_is_not_read() {
+        let wants = Wants { counts: false, latency: false, value: true, baseline: true };
+        let read = |document| counters(&document, &AT, wants);
+        let found = read(json!({"value": -0.5})).expect("a number");
+        assert_eq!(found, Counters { value: Some(-0.5), ..Counters::default() });
+        assert_eq!(read(json!({"value": "NaN"})).expect("none is known").value, None);
+        let why = read(json!({"value": null})).expect_err("no number");
+        assert_eq!(why, "/value is null, not a number");
+        assert!(read(json!({"total": 1})).is_err());
     }
 
     #[test]

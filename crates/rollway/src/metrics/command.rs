@@ -11,10 +11,9 @@ use std::collections::BTreeMap;
 
 use rollway_core::analysis::Counters;
 use rollway_core::spec::CommandSource;
-use rollway_core::verdict::eprocess::Pair;
 
-use super::answer::{counters, json, shown};
-use super::{Arm, Found, Question};
+use super::answer::{Pointers, counters, json, shown};
+use super::{Arm, Found, Question, of_both};
 use crate::os::run::{self, Job};
 
 /// What a command has of our environment.
@@ -22,12 +21,12 @@ const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
 /// More output is no document of two counters.
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
 
+/// Where its numbers are.
+const AT: Pointers<'_> = Pointers { total: "/total", bad: "/bad", value: "/value" };
+
 /// Runs the command for both releases.
 pub async fn ask(source: &CommandSource, question: &Question) -> Found {
-    let Pair { canary, baseline } = &question.arms;
-    let (canary, baseline) =
-        tokio::try_join!(one(source, question, canary), one(source, question, baseline))?;
-    Ok(Pair { canary, baseline })
+    of_both(question, |arm| one(source, question, arm)).await
 }
 
 async fn one(source: &CommandSource, question: &Question, arm: &Arm) -> Result<Counters, String> {
@@ -51,7 +50,7 @@ async fn one(source: &CommandSource, question: &Question, arm: &Arm) -> Result<C
         (true, ..) => Err(told(format!("killed, as it did not end within {}", source.timeout))),
         (false, Some(0), _) => {
             let document = json(&ran.output).map_err(told)?;
-            counters(&document, "/total", "/bad").map_err(told)
+            counters(&document, &AT, question.wants).map_err(told)
         }
         (false, Some(code), _) => {
             Err(told(format!("exit code {code}, expected 0: {}", shown(&ran.output))))

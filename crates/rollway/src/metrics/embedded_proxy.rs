@@ -56,7 +56,7 @@ impl Release {
             latency.add(bucket(middle_seconds(*index)), *count);
         }
         let bad = self.failed + self.classes.get("5xx").copied().unwrap_or(0);
-        Counters { total: answered + self.failed, bad, latency }
+        Counters { total: answered + self.failed, bad, latency, value: None }
     }
 }
 

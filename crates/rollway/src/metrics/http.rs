@@ -8,18 +8,14 @@
 use http::Method;
 use rollway_core::analysis::Counters;
 use rollway_core::spec::HttpSource;
-use rollway_core::verdict::eprocess::Pair;
 
-use super::answer::{counters, json};
+use super::answer::{Pointers, counters, json};
 use super::client::{Asked, encoded, headers};
-use super::{Arm, Found, Question};
+use super::{Arm, Found, Question, of_both};
 
 /// Asks for the documents of both releases.
 pub async fn ask(source: &HttpSource, question: &Question) -> Found {
-    let Pair { canary, baseline } = &question.arms;
-    let (canary, baseline) =
-        tokio::try_join!(one(source, question, canary), one(source, question, baseline))?;
-    Ok(Pair { canary, baseline })
+    of_both(question, |arm| one(source, question, arm)).await
 }
 
 async fn one(source: &HttpSource, question: &Question, arm: &Arm) -> Result<Counters, String> {
@@ -33,5 +29,7 @@ async fn one(source: &HttpSource, question: &Question, arm: &Arm) -> Result<Coun
         access: &source.access,
     };
     let body = asked.body().await.map_err(told)?;
-    counters(&json(&body).map_err(told)?, &source.total, &source.bad).map_err(told)
+    let value = source.value.as_deref().unwrap_or("/value");
+    let at = Pointers { total: &source.total, bad: &source.bad, value };
+    counters(&json(&body).map_err(told)?, &at, question.wants).map_err(told)
 }

@@ -20,6 +20,7 @@ pub use memory::Memory;
 
 use rollway_core::analysis::{Counters, Sample};
 use rollway_core::ids::{ReleaseNumber, ServiceName};
+use rollway_core::spec::Wants;
 use rollway_core::template::{self, Values};
 use rollway_core::verdict::eprocess::Pair;
 
@@ -36,6 +37,8 @@ pub struct Question {
     pub arms: Pair<Arm>,
     /// The folder of the new release's spec; commands run there.
     pub folder: PathBuf,
+    /// What the judge looks at: nothing else is asked for.
+    pub wants: Wants,
 }
 
 /// One release.
@@ -49,6 +52,19 @@ pub struct Arm {
 
 /// What a source found, or why it found nothing.
 pub type Found = Result<Pair<Counters>, String>;
+
+/// Both releases, or the new one alone where the judge does not look at the old one.
+async fn of_both<'a, F: Future<Output = Result<Counters, String>>>(
+    question: &'a Question,
+    ask: impl Fn(&'a Arm) -> F,
+) -> Found {
+    let Pair { canary, baseline } = &question.arms;
+    if !question.wants.baseline {
+        return Ok(Pair { canary: ask(canary).await?, baseline: Counters::default() });
+    }
+    let (canary, baseline) = tokio::try_join!(ask(canary), ask(baseline))?;
+    Ok(Pair { canary, baseline })
+}
 
 /// What was found as a sample.
 #[must_use]

@@ -6,13 +6,21 @@
 //! ```
 
 use http::Method;
+use rollway_core::analysis::Counters;
 use rollway_core::spec::Webhook;
 use rollway_core::verdict::eprocess::Pair;
 use serde_json::json;
 
-use super::answer::{self, counters};
+use super::answer::{self, Pointers, counters};
 use super::client::{Asked, headers};
 use super::{Arm, Found, Question};
+
+/// Where the numbers of the new release are.
+const CANARY: Pointers<'_> =
+    Pointers { total: "/canary/total", bad: "/canary/bad", value: "/canary/value" };
+/// Where those of the old one are.
+const BASELINE: Pointers<'_> =
+    Pointers { total: "/baseline/total", bad: "/baseline/bad", value: "/baseline/value" };
 
 /// Asks about both releases.
 pub async fn ask(source: &Webhook, question: &Question) -> Found {
@@ -34,6 +42,9 @@ pub async fn ask(source: &Webhook, question: &Question) -> Found {
         access: &source.access,
     };
     let told = answer::json(&asked.body().await?)?;
-    let canary = counters(&told, "/canary/total", "/canary/bad")?;
-    Ok(Pair { canary, baseline: counters(&told, "/baseline/total", "/baseline/bad")? })
+    let baseline = match question.wants.baseline {
+        true => counters(&told, &BASELINE, question.wants)?,
+        false => Counters::default(),
+    };
+    Ok(Pair { canary: counters(&told, &CANARY, question.wants)?, baseline })
 }

@@ -53,7 +53,15 @@ fn say(what: &str) {
 
 /// v1 and v2 are like this, and the judge rolls v2 back; what was said.
 async fn rolled_back(before: &str, flags: &str) -> (World, DeploymentView, Explanation, u64) {
-    let (world, shop, load) = stable(WATCHED, before).await;
+    rolled_back_by(WATCHED, before, flags).await
+}
+
+async fn rolled_back_by(
+    strategy: &str,
+    before: &str,
+    flags: &str,
+) -> (World, DeploymentView, Explanation, u64) {
+    let (world, shop, load) = stable(strategy, before).await;
     let began = Instant::now();
     let number = world.deploy(&shop.flags(flags), "v2").await;
     let ended = world.ended_as(number, DeploymentState::RolledBack).await;
@@ -75,16 +83,18 @@ async fn rolled_back(before: &str, flags: &str) -> (World, DeploymentView, Expla
     (world, ended, explanation, failed)
 }
 
+fn rollway(world: &World, arguments: &[&str]) -> std::process::Output {
+    std::process::Command::new(env!("CARGO_BIN_EXE_rollway"))
+        .args(arguments)
+        .env("ROLLWAY_STATE_DIR", world.state())
+        .current_dir(world.root())
+        .output()
+        .unwrap()
+}
+
 /// An export gives the same verdicts again, and one with other samples does not.
 fn replayed(world: &World, number: u64) {
-    let rollway = |arguments: &[&str]| {
-        std::process::Command::new(env!("CARGO_BIN_EXE_rollway"))
-            .args(arguments)
-            .env("ROLLWAY_STATE_DIR", world.state())
-            .current_dir(world.root())
-            .output()
-            .unwrap()
-    };
+    let rollway = |arguments: &[&str]| rollway(world, arguments);
     let export = rollway(&["history", "export", "shop"]).stdout;
     let file = world.root().join("export.jsonl");
     let replay =
@@ -144,6 +154,60 @@ async fn a_version_whose_slowest_requests_are_three_times_as_slow_is_rolled_back
     assert!(slow.canary.share() > slow.baseline.share(), "{slow:?}");
     assert_eq!(failed, 0);
     world.ends_in_order().await;
+}
+
+/// Argo's conditions, in a step and beside all steps.
+const LIMITED: &str = "{canary: {steps: [{weight: 50}, {analyse: {interval: 300ms, warmup: 0s, \
+                       min_bake: 0s, deadline: 50s, judge: {threshold: {metrics: [\
+                       {measure: error_rate, success_condition: result < 0.02, \
+                       failure_limit: 3, count: 10}, \
+                       {measure: latency_p99, success_condition: result < 0.001, dry_run: true, \
+                       count: 2}]}}}}], analysis: {judge: none}}}";
+
+#[tokio::test]
+async fn a_version_beyond_its_thresholds_is_rolled_back_and_one_within_them_goes_on() {
+    let (world, ended, explanation, failed) =
+        rolled_back_by(LIMITED, FLAGS, "--latency 5ms --error-rate 20%").await;
+    let said = ended.reasons.join("\n");
+    assert!(said.contains("roll back: error_rate has gone beyond its limits"), "{said}");
+    assert!(said.contains("4 failed"), "{said}");
+    assert!(failed > 0);
+    let recorded = &explanation.judgements[0].verdicts[0];
+    assert_eq!(recorded.otherwise[0], "error_rate: at most 3 failures, and not 4");
+    let explained = rollway(&world, &["explain", &format!("shop-{}", ended.number)]).stdout;
+    let explained = String::from_utf8(explained).unwrap();
+    assert!(explained.contains("judged by threshold; a gate"), "{explained}");
+    assert!(explained.contains("latency_p99 (dry run): failed: "), "{explained}");
+    let shop = Shop::new(2, LIMITED).flags(FLAGS);
+    let load = world.load(RATE);
+    let number = world.deploy(&shop, "v3").await;
+    world.completed(number).await;
+    world.none_lost(load).await;
+    let explanation = self::explained(&world, number).await;
+    assert!(explanation.is_same(), "{explanation:#?}");
+    let words = &explanation.judgements[0].verdicts[0].words;
+    assert_eq!(words[0], "advance: every metric is successful");
+    assert!(words[1].starts_with("error_rate: successful: 10 of 10 measured"), "{words:?}");
+    world.verify_history().await;
+    world.ends_in_order().await;
+}
+
+#[tokio::test]
+async fn a_version_that_the_ranks_of_its_values_speak_against_is_rolled_back() {
+    for judge in ["mann_whitney: {", "kayenta: {pass: 90, "] {
+        let strategy = format!(
+            "{{canary: {{steps: [{{weight: 50}}, {{hold: 60s}}], analysis: {{interval: 300ms, \
+             warmup: 0s, judge: {{{judge}lifetime: 6s, metrics: [{{measure: error_rate, \
+             direction: increase}}]}}}}}}}}}}"
+        );
+        let (world, ended, explanation, _) =
+            rolled_back_by(&strategy, FLAGS, "--latency 5ms --error-rate 20%").await;
+        let said = ended.reasons.join("\n");
+        assert!(said.contains("error_rate: high, the canary is higher by"), "{said}");
+        let verdict = &explanation.judgements[0].verdicts[0].verdict;
+        assert_eq!(verdict.score.is_some(), judge.starts_with("kayenta"), "{verdict:?}");
+        world.ends_in_order().await;
+    }
 }
 
 #[tokio::test]

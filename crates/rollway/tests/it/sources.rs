@@ -13,10 +13,12 @@ use crate::world::{LOOK, World};
 
 /// Judged over its steps, by numbers from this source.
 const WATCHED: &str = "{canary: {steps: [{weight: 50}, {hold: 60s}], \
-                       analysis: {interval: 300ms, warmup: 0s, source: &}}}";
+                       analysis: {interval: 300ms, warmup: 0s, source: &, \
+                       judge: {sequential: {metrics: [errors]}}}}}";
 /// Goes on only with a certificate, or without one where nothing speaks against it.
 const GATED: &str = "{canary: {steps: [{weight: 50}, {analyse: {interval: 300ms, warmup: 0s, \
-                     min_bake: 0s, deadline: 3s, inconclusive: promote_if_clean, source: &}}], \
+                     min_bake: 0s, deadline: 3s, inconclusive: promote_if_clean, source: &, \
+                     judge: {sequential: {metrics: [errors]}}}}], \
                      analysis: {judge: none}}}";
 
 /// v1 serves, and v2 is on its way.

@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rollway::metrics::{Found, Memory, command, http, prometheus, webhook};
+use rollway::metrics::{Found, Memory, Question, command, http, prometheus, webhook};
 use rollway_core::analysis::Counters;
-use rollway_core::spec::{Access, CommandSource, HttpSource, Prometheus, Webhook};
+use rollway_core::spec::{Access, CommandSource, HttpSource, Prometheus, Wants, Webhook};
 use rollway_core::units::Millis;
+use rollway_core::verdict::histogram::bucket;
 
 use crate::server::{Server, question};
 
@@ -22,8 +23,10 @@ fn figures(found: Found) -> [u64; 4] {
 fn of_prometheus(server: &Server) -> Prometheus {
     Prometheus {
         address: server.url("/prom/"),
-        total: r#"requests{release="{{release}}"}"#.to_owned(),
-        bad: r#"failed{pod=~"{{instance}}"}"#.to_owned(),
+        total: Some(r#"requests{release="{{release}}"}"#.to_owned()),
+        bad: Some(r#"failed{pod=~"{{instance}}"}"#.to_owned()),
+        latency: Some(r#"took_bucket{release="{{release}}"}"#.to_owned()),
+        value: Some(r#"queue{release="{{release}}"}"#.to_owned()),
         access: Access::default(),
         timeout: TIMEOUT,
     }
@@ -34,6 +37,7 @@ fn of_http(server: &Server) -> HttpSource {
         url: server.url("/stats?version={{version}}"),
         total: "/http/requests".to_owned(),
         bad: "/http/failed".to_owned(),
+        value: None,
         headers: [("x-tenant".to_owned(), "shop".to_owned())].into(),
         access: Access::default(),
         timeout: TIMEOUT,
@@ -199,4 +203,80 @@ async fn a_command_prints_the_counters_of_a_release() {
     let absent = CommandSource { argv: vec!["/no/such/program".to_owned()], ..slow };
     let why = command::ask(&absent, &question()).await.unwrap_err();
     assert!(why.contains("could not run it"), "{why}");
+}
+
+/// What Prometheus says of a histogram's buckets of one process.
+fn buckets(edges: &[(&str, u64)]) -> String {
+    let one = |(edge, count): &(&str, u64)| {
+        let labels = format!(r#"{{"pod": "a", "le": "{edge}"}}"#);
+        format!(r#"{{"metric": {labels}, "value": [1700000000.5, "{count}"]}}"#)
+    };
+    let all: Vec<String> = edges.iter().map(one).collect();
+    let all = all.join(", ");
+    format!(r#"{{"status": "success", "data": {{"resultType": "vector", "result": [{all}]}}}}"#)
+}
+
+/// Latencies of both releases where their buckets are these.
+async fn latencies(canary: String, baseline: String) -> Found {
+    let server = Server::new(move |seen| {
+        let of_canary = seen.body.starts_with("query=took_bucket%7Brelease%3D%222%22%7D&");
+        (200, if of_canary { canary.clone() } else { baseline.clone() })
+    })
+    .await;
+    let wants = Wants { counts: false, latency: true, value: false, baseline: true };
+    let question = Question { wants, ..question() };
+    prometheus::ask(&of_prometheus(&server), &question, &Memory::default()).await
+}
+
+#[tokio::test]
+async fn prometheus_tells_latencies_of_both_releases_by_the_same_buckets() {
+    let usual = || buckets(&[("0.1", 90), ("0.50", 97), ("+Inf", 100)]);
+    // The same edges are the same however they are written.
+    let both = latencies(usual(), buckets(&[("+Inf", 7), ("0.10", 5), ("0.5", 7)])).await.unwrap();
+    assert_eq!((both.canary.total, both.baseline.total), (0, 0), "nobody looks at requests");
+    let counted = |of: &Counters, seconds: f64| of.latency.counts()[bucket(seconds)];
+    let canary = [0.1, 0.5, 1.0].map(|seconds| counted(&both.canary, seconds));
+    assert_eq!(canary, [90, 7, 3]);
+    assert_eq!([0.1, 0.5, 1.0].map(|seconds| counted(&both.baseline, seconds)), [5, 2, 0]);
+    for (baseline, said) in [
+        (
+            buckets(&[("0.2", 5), ("+Inf", 7)]),
+            "other buckets: le 0.1, 0.5, inf of r2, and 0.2, inf",
+        ),
+        (buckets(&[("0.1", 5), ("0.5", 7)]), "the one without an end are needed"),
+        (buckets(&[("0.1", 9), ("0.5", 7), ("+Inf", 9)]), "9 took up to 0.1 s, and 7 up to 0.5 s"),
+        (
+            vector(&[("a", "90")]),
+            "there is no label `le`: ask for the series that end in `_bucket`",
+        ),
+        (vector(&[]), "nothing was found"),
+    ] {
+        let why = latencies(usual(), baseline).await.unwrap_err();
+        assert!(why.contains(said), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn a_value_is_asked_of_the_new_release_alone_where_nobody_looks_at_the_old_one() {
+    let wants = Wants { counts: false, latency: false, value: true, baseline: false };
+    let question = Question { wants, ..question() };
+    let server = Server::new(|seen| {
+        assert!(seen.body.starts_with("query=queue%7Brelease%3D%222%22%7D&"), "{}", seen.body);
+        (200, vector(&[("a", "-2.5")]))
+    })
+    .await;
+    let found = prometheus::ask(&of_prometheus(&server), &question, &Memory::default()).await;
+    let both = found.unwrap();
+    let expected = Counters { value: Some(-2.5), ..Counters::default() };
+    assert_eq!((both.canary, both.baseline), (expected, Counters::default()));
+    let many = Server::new(|_| (200, vector(&[("a", "1"), ("b", "2")]))).await;
+    let found = prometheus::ask(&of_prometheus(&many), &question, &Memory::default()).await;
+    let why = found.unwrap_err();
+    assert!(why.contains("2 series were found, expected one: use `sum` or `avg`"), "{why}");
+    let none = Server::new(|_| (200, vector(&[("a", "NaN")]))).await;
+    let found = prometheus::ask(&of_prometheus(&none), &question, &Memory::default()).await;
+    assert_eq!(found.unwrap().canary.value, None, "what is not a number is not known");
+    let printed = of_command(r#"[ $1 = 2 ] && echo '{"value": 0.25}'"#);
+    let found = command::ask(&printed, &question).await;
+    assert_eq!(found.unwrap().canary.value, Some(0.25));
 }

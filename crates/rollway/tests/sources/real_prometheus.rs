@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rollway::metrics::{Memory, prometheus};
-use rollway_core::spec::{Access, Prometheus};
+use rollway::metrics::{Memory, Question, prometheus};
+use rollway_core::analysis::Counters;
+use rollway_core::spec::{Access, Prometheus, Wants};
 use rollway_core::units::Millis;
+use rollway_core::verdict::histogram::bucket;
 
 use crate::server::{Server, question};
 
@@ -74,7 +76,12 @@ async fn a_real_prometheus_is_scraped_and_queried() {
             "# TYPE requests_total counter\n\
              requests_total{{release=\"2\",code=\"200\"}} {total}\n\
              requests_total{{release=\"2\",code=\"500\"}} 4\n\
-             requests_total{{release=\"1\",code=\"200\"}} 2000\n"
+             requests_total{{release=\"1\",code=\"200\"}} 2000\n\
+             # TYPE took_seconds histogram\n\
+             took_seconds_bucket{{release=\"2\",le=\"0.1\"}} 4\n\
+             took_seconds_bucket{{release=\"2\",le=\"+Inf\"}} {total}\n\
+             took_seconds_bucket{{release=\"1\",le=\"0.1\"}} 1900\n\
+             took_seconds_bucket{{release=\"1\",le=\"+Inf\"}} 2000\n"
         );
         (200, text)
     })
@@ -83,8 +90,10 @@ async fn a_real_prometheus_is_scraped_and_queried() {
     let (_running, address) = start(&program, folder.path(), &scraped);
     let source = Prometheus {
         address,
-        total: r#"requests_total{release="{{release}}"}"#.to_owned(),
-        bad: r#"requests_total{release="{{release}}",code=~"5.."} or vector(0)"#.to_owned(),
+        total: Some(r#"requests_total{release="{{release}}"}"#.to_owned()),
+        bad: Some(r#"requests_total{release="{{release}}",code=~"5.."} or vector(0)"#.to_owned()),
+        latency: Some(r#"took_seconds_bucket{release="{{release}}"}"#.to_owned()),
+        value: None,
         access: Access::default(),
         timeout: Millis::seconds(10),
     };
@@ -106,10 +115,19 @@ async fn a_real_prometheus_is_scraped_and_queried() {
         assert!(began.elapsed() < PATIENCE, "{found:?}\n{}", log());
         tokio::time::sleep(LOOK).await;
     }
-    let wrong = Prometheus { bad: "nothing_of_this_name".to_owned(), ..source };
+    // A histogram is read as it is scraped: 4 of 7 were fast, and 1900 of 2000.
+    let wants = Wants { counts: false, latency: true, value: false, baseline: true };
+    let asked = Question { wants, ..question() };
+    let both = prometheus::ask(&source, &asked, &Memory::default()).await.unwrap();
+    let counted = |seconds| {
+        let of = |release: &Counters| release.latency.counts()[bucket(seconds)];
+        [of(&both.canary), of(&both.baseline)]
+    };
+    assert_eq!([counted(0.1), counted(0.2)], [[4, 1900], [3, 100]]);
+    let wrong = Prometheus { bad: Some("nothing_of_this_name".to_owned()), ..source };
     let why = prometheus::ask(&wrong, &question(), &memory).await.unwrap_err();
     assert!(why.contains("nothing was found"), "{why}");
-    let wrong = Prometheus { bad: "sum(".to_owned(), ..wrong };
+    let wrong = Prometheus { bad: Some("sum(".to_owned()), ..wrong };
     let why = prometheus::ask(&wrong, &question(), &memory).await.unwrap_err();
     assert!(why.contains("Prometheus refuses it: "), "{why}");
     say(&format!("{} told the counters of both releases", program.display()));

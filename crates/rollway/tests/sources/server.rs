@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rollway::metrics::{Arm, Question};
 use rollway_core::ids::{ReleaseNumber, ServiceName};
+use rollway_core::spec::Wants;
 use rollway_core::verdict::eprocess::Pair;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -117,5 +118,6 @@ pub fn question() -> Question {
         watch: 0,
         arms: Pair { canary: arm(2, "v2+b"), baseline: arm(1, "v1") },
         folder: std::env::temp_dir(),
+        wants: Wants { counts: true, latency: false, value: false, baseline: true },
     }
 }

@@ -394,7 +394,7 @@ fn sample(bytes: &mut Cursor<'_>) -> Sample {
         let bad = (bytes.below(8) as u64).min(total);
         let mut latency = Histogram::default();
         latency.add(bytes.below(200), total);
-        Counters { total, bad, latency }
+        Counters { total, bad, latency, value: None }
     };
     let both = Pair { canary: counters(), baseline: counters() };
     match bytes.below(4) {

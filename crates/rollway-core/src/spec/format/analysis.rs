@@ -1,5 +1,6 @@
 //! How a canary is judged: judges, and what they need.
 
+use super::judges::{KAYENTA, MANN_WHITNEY, THRESHOLD};
 use super::source::SOURCE;
 use super::{defaulted, optional};
 use crate::spec::shape::{Shape, Table, Tagged, Variant};
@@ -41,7 +42,7 @@ pub static ANALYSIS: Table = Table {
             "warmup",
             Shape::duration(0),
             ["30s", "0s"],
-            "The new release is not compared for this long after it has got its first traffic: \
+            "The new release is not looked at for this long after it has got its first traffic: \
              caches are cold.",
         ),
         defaulted(
@@ -75,6 +76,24 @@ static JUDGE: Tagged = Tagged {
             shape: Some(Shape::Table(&SEQUENTIAL)),
             example: "{metrics: [errors], alpha_rollback: 0.001}",
         },
+        Variant {
+            name: "threshold",
+            doc: "Argo Rollouts' conditions and limits, of the new release alone.",
+            shape: Some(Shape::Table(&THRESHOLD)),
+            example: "{metrics: [{measure: error_rate, success_condition: result < 0.05}]}",
+        },
+        Variant {
+            name: "mann_whitney",
+            doc: "One look with the rank test at the values of both releases.",
+            shape: Some(Shape::Table(&MANN_WHITNEY)),
+            example: "{metrics: [{measure: latency_p99}]}",
+        },
+        Variant {
+            name: "kayenta",
+            doc: "Kayenta's classes and scores of the values of both releases.",
+            shape: Some(Shape::Table(&KAYENTA)),
+            example: "{metrics: [{measure: error_rate, direction: increase}]}",
+        },
     ],
 };
 
@@ -97,7 +116,8 @@ static SEQUENTIAL: Table = Table {
             "metrics",
             Shape::List(&Shape::Choice(&MEASURES), 1, 2),
             ["[errors, latency]", "[errors]"],
-            "What is looked at.",
+            "What is looked at. A source that does not tell how long requests take needs \
+             `[errors]`.",
         ),
         defaulted(
             "alpha_rollback",

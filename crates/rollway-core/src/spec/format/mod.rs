@@ -3,6 +3,7 @@
 mod analysis;
 mod change;
 mod health;
+mod judges;
 mod run;
 mod source;
 mod traffic;

@@ -10,9 +10,10 @@ const HEADERS_MAX: usize = 50;
 /// The kinds.
 pub static SOURCE: Tagged = Tagged {
     name: "source",
-    doc: "Where the numbers of a judgement come from. All but the embedded proxy tell counters of \
-          requests only, so that `latency` is not judged. Whatever cannot be read, in time and as \
-          counters, teaches nothing: it is never a good sign.",
+    doc: "Where the numbers of a judgement come from. The embedded proxy tells how many requests \
+          there were, how many failed and how long they took; Prometheus tells what it is asked \
+          for; the others tell of requests, and give a `value`, but not how long requests took. \
+          Whatever cannot be read in time teaches nothing: it is never a good sign.",
     variants: &[
         Variant {
             name: "embedded_proxy",
@@ -79,7 +80,8 @@ static PROMETHEUS: Table = Table {
     doc: "Instant queries, all of a check for the same moment. They are to find raw counters, not \
           `rate()` or `increase()`: what was counted since the last check is found from them, \
           series by series, also where one begins anew. An empty answer teaches nothing; where no \
-          failure is counted before the first, add `or vector(0)`.",
+          failure is counted before the first, add `or vector(0)`. Only what the judge looks at \
+          is asked for, and has to be here.",
     one_of: None,
     fields: &[
         required(
@@ -88,17 +90,32 @@ static PROMETHEUS: Table = Table {
             "\"http://127.0.0.1:9090\"",
             "The server; a path before `/api` is kept.",
         ),
-        required(
+        optional(
             "total",
             Shape::Text(&words::QUERY),
             "'http_requests_total{release=\"{{release}}\"}'",
             "The query of all requests of a release.",
         ),
-        required(
+        optional(
             "bad",
             Shape::Text(&words::QUERY),
             "'http_requests_total{release=\"{{release}}\", code=~\"5..\"} or vector(0)'",
             "The query of those that failed.",
+        ),
+        optional(
+            "latency",
+            Shape::Text(&words::QUERY),
+            "'http_request_duration_seconds_bucket{release=\"{{release}}\"}'",
+            "The query of how long they took: all buckets of a classic histogram in seconds, with \
+             `le`. Both releases need the same buckets. What is slower within one bucket is not \
+             seen, so that narrow ones tell more; beyond the last finite edge requests count as \
+             twice that.",
+        ),
+        optional(
+            "value",
+            Shape::Text(&words::QUERY),
+            "'avg(queue_length{release=\"{{release}}\"})'",
+            "The query of one number, for a `measure: value`; it is no counter.",
         ),
         access(),
         timeout(),
@@ -129,6 +146,12 @@ static HTTP: Table = Table {
             ["/bad", "/http/failed"],
             "Where the counter of those that failed is.",
         ),
+        optional(
+            "value",
+            Shape::Text(&words::POINTER),
+            "/queue/length",
+            "Where the number for a `measure: value` is; default: `/value`.",
+        ),
         headers(),
         access(),
         timeout(),
@@ -140,6 +163,7 @@ static WEBHOOK: Table = Table {
     doc: "A service of yours. It gets a POST with `{\"service\": ..., \"canary\": {\"release\": \
           2, \"version\": ..., \"instance\": ...}, \"baseline\": {...}}`, and answers with \
           `{\"canary\": {\"total\": 480, \"bad\": 1}, \"baseline\": {...}}`: counters that rise. \
+          For a `measure: value` it answers with `\"value\"` too, or alone. \
           An answer with `\"at\"`, in seconds since 1970, is refused when that is more than a \
           minute ago.",
     one_of: None,
@@ -159,7 +183,8 @@ static WEBHOOK: Table = Table {
 static COMMAND: Table = Table {
     name: "command_source",
     doc: "A command on this machine. It runs once for each release, and prints `{\"total\": 480, \
-          \"bad\": 1}`: counters that rise. With `\"at\"`, in seconds since 1970, it is refused \
+          \"bad\": 1}`: counters that rise; for a `measure: value` with `\"value\"` too, or alone. \
+          With `\"at\"`, in seconds since 1970, it is refused \
           when that is more than a minute ago.",
     one_of: None,
     fields: &[

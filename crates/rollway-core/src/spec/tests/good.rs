@@ -80,7 +80,14 @@ fn minimal() -> Vec<String> {
     let probes = probes.map(|probe| format!("{head}health: [{{{probe}}}]\n"));
     let strategies = ["rolling: {}", "blue_green: {}", "canary: {}", "recreate: {}"];
     let strategies = strategies.map(|one| format!("{head}strategy: {{{one}}}\n"));
-    probes.into_iter().chain(strategies).collect()
+    let judges = [
+        "threshold: {metrics: [{measure: error_rate, success_condition: result < 1, count: 1}]}",
+        "mann_whitney: {metrics: [{measure: error_rate, effect: {}}]}",
+        "kayenta: {metrics: [{measure: error_rate, effect: {}}]}",
+    ];
+    let judges = judges
+        .map(|one| format!("{head}strategy: {{canary: {{analysis: {{judge: {{{one}}}}}}}}}\n"));
+    probes.into_iter().chain(strategies).chain(judges).collect()
 }
 
 /// Writes a table in flow style: what is given, and every default that is not.
@@ -145,6 +152,23 @@ fn the_keys_are_the_models() {
         let mut json =
             if pointer.contains("blue_green") { blue_green.clone() } else { json.clone() };
         let url = "http://127.0.0.1:1";
+        let metric = serde_json::json!({"measure": "value", "effect": {}});
+        for (name, judge) in [
+            ("threshold", serde_json::json!({"metrics": [{"measure": "value"}]})),
+            ("mann_whitney", serde_json::json!({"metrics": [metric]})),
+            (
+                "kayenta",
+                serde_json::json!({
+                    "metrics": [metric],
+                    "group_weights": [{"name": "a", "weight": 1.0}],
+                }),
+            ),
+        ] {
+            if pointer.contains(&format!("/judge/{name}")) {
+                json["strategy"]["canary"]["analysis"]["judge"] =
+                    serde_json::json!({ name: judge });
+            }
+        }
         for (name, source) in [
             ("prometheus", serde_json::json!({"address": url, "total": "t", "bad": "b"})),
             ("http", serde_json::json!({"url": url})),
@@ -185,6 +209,14 @@ fn the_keys_are_the_models() {
             "canary" => "/strategy/canary",
             "analysis" => "/strategy/canary/analysis",
             "sequential" => "/strategy/canary/analysis/judge/sequential",
+            "threshold" => "/strategy/canary/analysis/judge/threshold",
+            "threshold_metric" => "/strategy/canary/analysis/judge/threshold/metrics/0",
+            "mann_whitney" => "/strategy/canary/analysis/judge/mann_whitney",
+            "rank_metric" => "/strategy/canary/analysis/judge/mann_whitney/metrics/0",
+            "effect" => "/strategy/canary/analysis/judge/mann_whitney/metrics/0/effect",
+            "kayenta" => "/strategy/canary/analysis/judge/kayenta",
+            "kayenta_metric" => "/strategy/canary/analysis/judge/kayenta/metrics/0",
+            "group_weight" => "/strategy/canary/analysis/judge/kayenta/group_weights/0",
             "prometheus" => "/strategy/canary/analysis/source/prometheus",
             "http_source" => "/strategy/canary/analysis/source/http",
             "webhook" => "/strategy/canary/analysis/source/webhook",
