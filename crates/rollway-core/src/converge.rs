@@ -285,15 +285,11 @@ impl Situation<'_> {
     }
 
     fn last_members(&self, retiring: &BTreeSet<InstanceId>) -> Vec<InstanceId> {
-        let lives = |id: &&InstanceId| {
-            let waits = self
-                .observed
-                .fleet(id.release)
-                .is_some_and(|fleet| fleet.waiting_slots().any(|slot| slot == id.slot));
-            waits && !retiring.contains(id) && self.observed.served_last(**id)
-        };
-        let last = self.observed.route().map(|route| route.members.as_slice());
-        last.unwrap_or(&[]).iter().filter(lives).copied().collect()
+        let fleets = self.observed.fleets().iter();
+        let waiting = fleets.flat_map(|(release, fleet)| {
+            fleet.waiting_slots().map(|slot| InstanceId { release: *release, slot })
+        });
+        waiting.filter(|id| !retiring.contains(id) && self.observed.served_last(*id)).collect()
     }
 
     /// What the goal still lacks, in words.

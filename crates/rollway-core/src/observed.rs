@@ -243,7 +243,7 @@ impl Observed {
 
     /// Takes note that an instance is gone.
     pub fn remove(&mut self, id: InstanceId) {
-        if self.routed.contains(&id) {
+        if self.routed.contains(&id) || self.sent.contains(&id) {
             self.gone.insert(id);
         }
         if let Some(fleet) = self.fleets.get_mut(&id.release) {
@@ -354,10 +354,16 @@ impl Observed {
         self.in_doubt
     }
 
-    /// Whether an instance is among those that are known to have served last.
+    /// Whether an instance is among those that are known to have served last, or may be.
     #[must_use]
     pub fn served_last(&self, id: InstanceId) -> bool {
-        self.routed.contains(&id) && !self.gone.contains(&id)
+        (self.routed.contains(&id) || self.sent.contains(&id)) && !self.gone.contains(&id)
+    }
+
+    /// Whether an instance is a member of a route that the proxy has not confirmed.
+    #[must_use]
+    pub fn is_sent(&self, id: InstanceId) -> bool {
+        self.sent.contains(&id)
     }
 
     /// Whether the proxy has said that it sends new requests to an instance.

@@ -67,13 +67,13 @@ impl Situation<'_> {
         if surplus == 0 {
             return;
         }
-        // The proxy has let go of these already, or never sent them anything: they are not
-        // among those that serve, and go first.
-        let is_apart = |slot: &u32| self.has_traffic && !self.observed.is_routed(id(*slot));
-        let apart = fleet.ready_slots().filter(|slot| is_apart(slot));
-        let serving = fleet.ready_slots().filter(|slot| !is_apart(slot));
-        for slot in apart.chain(serving).take(surplus as usize) {
-            if is_apart(&slot) {
+        // First those that the proxy has let go of already, or never sent anything: they are not
+        // among those that serve. Then those that are not in what it was told last.
+        let is_apart = |slot: u32| self.has_traffic && !self.observed.is_routed(id(slot));
+        let mut ready: Vec<u32> = fleet.ready_slots().collect();
+        ready.sort_by_key(|slot| (!is_apart(*slot), self.observed.is_sent(id(*slot))));
+        for slot in ready.into_iter().take(surplus as usize) {
+            if is_apart(slot) {
                 moves.retires.push(id(slot));
             } else if *spare > 0 || mutant::is(Mutant::RetireUncounted) {
                 *spare = spare.saturating_sub(1);

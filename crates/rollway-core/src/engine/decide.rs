@@ -285,6 +285,8 @@ impl Engine {
 
     fn start(&mut self, ids: Vec<InstanceId>) {
         for id in &ids {
+            // Whoever served under this name before was another one.
+            self.observed.remove(*id);
             self.observed.put(*id, Instance::starting(self.now));
             let (count, generation) = self.starting.entry(*id).or_default();
             (*count, *generation) = (*count + 1, self.progress.generation);

@@ -80,3 +80,38 @@ fn of_too_many_those_that_get_no_requests_go_first() {
     let other = InstanceId { release: OLD, slot: 1 };
     assert_eq!(actions, vec![Action::Retire(vec![other])]);
 }
+
+/// A swap of one for another that the proxy did not answer, with one of the two too many.
+#[test]
+fn of_too_many_those_that_the_proxy_was_told_of_last_stay() {
+    let spec = spec(Update::default(), Way::Rolling);
+    let request = Request { spec: &spec, from: Some(OLD), to: OLD, instances: 1, before: 1 };
+    let (first, second) =
+        (InstanceId { release: OLD, slot: 0 }, InstanceId { release: OLD, slot: 1 });
+    let mut observed = healthy(&all(OLD, 2), &[second], &[(OLD, 0)]);
+    let confirmed = observed.route().cloned().expect("it was set");
+    observed.send_route(&Route { members: vec![first], ..confirmed });
+    observed.doubt_route();
+    observed.routing = false;
+    let actions = actions(&strategy::standing(request, None), &observed);
+    assert_eq!(members(&actions), vec![first]);
+}
+
+#[test]
+fn who_was_in_a_route_without_an_answer_beats_nobody() {
+    let spec = spec(Update::default(), Way::Rolling);
+    let request = Request { spec: &spec, from: Some(OLD), to: OLD, instances: 1, before: 1 };
+    let id = InstanceId { release: OLD, slot: 0 };
+    let mut observed = healthy(&[id], &[], &[]);
+    let confirmed = observed.route().cloned().expect("it was set");
+    observed.send_route(&Route { members: vec![id], ..confirmed });
+    observed.doubt_route();
+    observed.routing = false;
+    observed.change(id, |instance| instance.health = Health::Starting);
+    let plan = strategy::standing(request, None);
+    assert_eq!(members(&actions(&plan, &observed)), vec![id]);
+    // Another one of that name did not serve.
+    observed.remove(id);
+    observed.put(id, Instance::starting(Millis(9)));
+    assert_eq!(members(&actions(&plan, &observed)), vec![]);
+}
