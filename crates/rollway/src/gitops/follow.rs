@@ -1,6 +1,6 @@
 //! The loop of one source: asks and clocks in, looks and rounds out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +12,13 @@ use rollway_core::gitops::state::{
 };
 use rollway_core::ids::ServiceName;
 use rollway_core::problem::{Problem, unknown};
-use tokio::sync::{mpsc, oneshot};
+use rollway_core::view::DeploymentView;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::look::{self, Before, Looked, New};
 use super::round::Diff;
+use super::see::Eyes;
 use super::{Owners, mirror_path, now_ms, record, remote, status_of, trees};
 use crate::engine::{Engine, Refusal};
 use crate::failure::Failure;
@@ -39,9 +41,11 @@ const CROWD_WAIT: Duration = Duration::from_millis(50);
 /// Folders that nothing refers to are cleared away beyond so many for each service.
 const TREES_PER_SERVICE_MAX: usize = 12;
 
+/// The source as people see it; nothing before the first round.
+pub(super) type Shown = watch::Sender<Option<Arc<SourceView>>>;
+
 /// What a source's loop is asked, or told.
 pub(super) enum Ask {
-    Show(oneshot::Sender<SourceView>),
     Verb(String, GitopsArgs, oneshot::Sender<Result<SourceView, Refusal>>),
     Sync(bool, oneshot::Sender<SourceView>),
     Diff(oneshot::Sender<Vec<Diff>>),
@@ -51,6 +55,8 @@ pub(super) enum Ask {
     Wake,
     /// A look is over.
     Looked(Box<Looked>),
+    /// What became of a request for a deployment, and which try it was.
+    Asked(ServiceName, Box<Result<DeploymentView, Refusal>>, u32),
     /// A deployment is over.
     Ended(ServiceName),
 }
@@ -68,8 +74,13 @@ pub(super) struct Follower {
     pub watched: BTreeMap<ServiceName, u64>,
     pub timers: BTreeMap<ServiceName, Instant>,
     pub statuses: BTreeMap<ServiceName, ServiceStatus>,
-    /// What of Git a release is; releases never change.
-    pub contents: HashMap<(ServiceName, u64), Option<String>>,
+    pub eyes: Eyes,
+    /// Whose deployments are being asked for.
+    pub asking: BTreeSet<ServiceName>,
+    /// Whether the record is newer than its file.
+    pub is_unsaved: bool,
+    /// The source as people see it, so that they see it whatever the loop waits for.
+    shown: Shown,
     is_looking: bool,
     is_opened: bool,
     /// The look that is wanted after the one under way, and whether it is confirmed.
@@ -81,6 +92,8 @@ pub(super) struct Follower {
     next_window: Instant,
     stopped_before: Option<String>,
     syncs: Vec<oneshot::Sender<SourceView>>,
+    /// Those whose look is over; they are answered when all deployments have been asked for.
+    syncs_due: Vec<oneshot::Sender<SourceView>>,
     syncs_next: Vec<oneshot::Sender<SourceView>>,
 }
 
@@ -90,8 +103,10 @@ impl Follower {
         folder: &Path,
         owners: Owners,
         record: SourceRecord,
-        asks: mpsc::Sender<Ask>,
+        (asks, shown): (mpsc::Sender<Ask>, Shown),
     ) -> Self {
+        let trees = folder.join("trees").join(record.config.name.as_str());
+        let eyes = Eyes::new(Arc::clone(&engine), trees);
         let now = Instant::now();
         let actor = format!("gitops {}", record.config.name);
         let dirty = record.services.keys().chain(record.wishes.keys()).cloned().collect();
@@ -106,7 +121,10 @@ impl Follower {
             watched: BTreeMap::new(),
             timers: BTreeMap::new(),
             statuses: BTreeMap::new(),
-            contents: HashMap::new(),
+            eyes,
+            asking: BTreeSet::new(),
+            is_unsaved: false,
+            shown,
             is_looking: false,
             is_opened: false,
             look_again: None,
@@ -116,6 +134,7 @@ impl Follower {
             next_window: now,
             stopped_before: None,
             syncs: Vec::new(),
+            syncs_due: Vec::new(),
             syncs_next: Vec::new(),
         }
     }
@@ -125,6 +144,7 @@ impl Follower {
         loop {
             self.clocks();
             self.round().await;
+            self.show();
             let ask = tokio::select! {
                 ask = asks.recv() => ask,
                 () = tokio::time::sleep_until(self.next()) => continue,
@@ -208,13 +228,10 @@ impl Follower {
     async fn hear(&mut self, ask: Ask) -> bool {
         // Whoever asked may have gone, and is then told nothing.
         match ask {
-            Ask::Show(answer) => {
-                let _ = answer.send(self.view());
-            }
             Ask::Verb(verb, args, answer) => {
                 let done = self.verb(&verb, args).await;
                 self.round().await;
-                let _ = answer.send(done.map(|()| self.view()));
+                let _ = answer.send(done.map(|()| SourceView::clone(&self.show())));
             }
             Ask::Sync(confirm, answer) => match self.is_looking {
                 // The look under way may have begun before what is to be seen was there.
@@ -230,7 +247,7 @@ impl Follower {
             Ask::Diff(answer) => {
                 self.all_dirty();
                 self.round().await;
-                let _ = answer.send(self.diff().await);
+                self.diff(answer);
             }
             Ask::Render(answer) => {
                 let wishes = self.record.wishes.iter();
@@ -243,6 +260,7 @@ impl Follower {
             }
             Ask::Wake => self.wake(),
             Ask::Looked(looked) => self.looked(*looked).await,
+            Ask::Asked(service, answer, tries) => self.answered(service, *answer, tries),
             Ask::Ended(service) => {
                 self.watched.remove(&service);
                 self.dirty.insert(service);
@@ -316,7 +334,10 @@ impl Follower {
         self.is_looking = false;
         // Usually nothing is new: then there is nothing to write down or to go through.
         let is_news = looked != Looked::Same || self.record.status != SourceStatus::Ready;
-        let is_gone = self.record.services.values().any(|one| one.gone.is_some());
+        let is_pruned = self.record.config.prune;
+        let is_gone = self.record.services.values().filter_map(|one| one.gone.as_ref()).any(|gone| {
+            gone.looks == 0 || (is_pruned && gone.refused.is_none() && !gone.stopped)
+        });
         match looked {
             Looked::Same => self.well(),
             Looked::New(new) => match self.foreign(&new) {
@@ -347,11 +368,7 @@ impl Follower {
         }
         let again = self.look_again.take();
         let next = std::mem::take(&mut self.syncs_next);
-        self.round().await;
-        let view = self.view();
-        for sync in std::mem::replace(&mut self.syncs, next) {
-            let _ = sync.send(view.clone());
-        }
+        self.syncs_due.extend(std::mem::replace(&mut self.syncs, next));
         match again {
             Some(confirm) if !self.syncs.is_empty() => self.begin_look(confirm),
             Some(_) => self.wake(),
@@ -508,8 +525,22 @@ impl Follower {
         Ok(())
     }
 
+    /// Lets people see how the source is now; answers those whose look has led to all that it
+    /// leads to.
+    fn show(&mut self) -> Arc<SourceView> {
+        let view = Arc::new(self.view());
+        self.shown.send_replace(Some(Arc::clone(&view)));
+        if self.asking.is_empty() {
+            for sync in std::mem::take(&mut self.syncs_due) {
+                // Whoever asked may have gone.
+                let _ = sync.send(SourceView::clone(&view));
+            }
+        }
+        view
+    }
+
     /// The source as people see it.
-    pub fn view(&self) -> SourceView {
+    fn view(&self) -> SourceView {
         let record = &self.record;
         let is_read = record.revision.is_some();
         let services = self.statuses.values().cloned().map(|mut status| {
