@@ -335,9 +335,10 @@ impl Follower {
         // Usually nothing is new: then there is nothing to write down or to go through.
         let is_news = looked != Looked::Same || self.record.status != SourceStatus::Ready;
         let is_pruned = self.record.config.prune;
-        let is_gone = self.record.services.values().filter_map(|one| one.gone.as_ref()).any(|gone| {
-            gone.looks == 0 || (is_pruned && gone.refused.is_none() && !gone.stopped)
-        });
+        let is_gone =
+            self.record.services.values().filter_map(|one| one.gone.as_ref()).any(|gone| {
+                gone.looks == 0 || (is_pruned && gone.refused.is_none() && !gone.stopped)
+            });
         match looked {
             Looked::Same => self.well(),
             Looked::New(new) => match self.foreign(&new) {
@@ -360,11 +361,13 @@ impl Follower {
         self.next_look = Instant::now() + wait.mul_f64(0.9 + 0.2 * fastrand::f64());
         if is_news || is_gone {
             self.all_dirty();
+            self.is_unsaved = true;
             self.stop_gone().await;
-            if let Err(failure) = self.save().await {
-                tracing::error!("{}", failure.chain());
+            // Writes down what is wanted before it asks for any of it.
+            self.round().await;
+            if !self.is_unsaved {
+                self.clear_trees().await;
             }
-            self.clear_trees().await;
         }
         let again = self.look_again.take();
         let next = std::mem::take(&mut self.syncs_next);

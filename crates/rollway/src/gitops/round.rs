@@ -382,10 +382,8 @@ impl Follower {
     pub fn diff(&self, answer: oneshot::Sender<Vec<Diff>>) {
         let plans = self.statuses.iter().map(|(name, status)| {
             let wish = self.record.wishes.get(name).filter(|_| status.sync != Sync::Synced);
-            let args = wish.map(|wish| DeployArgs {
-                idempotency_key: None,
-                ..self.args(wish, String::new())
-            });
+            let args = wish
+                .map(|wish| DeployArgs { idempotency_key: None, ..self.args(wish, String::new()) });
             (status.clone(), args)
         });
         let (plans, engine) = (plans.collect::<Vec<_>>(), self.engine.clone());
