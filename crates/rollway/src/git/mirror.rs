@@ -18,7 +18,7 @@ use crate::files;
 /// The longest look at what a remote ref is.
 const LOOK_WAIT_MAX: Duration = Duration::from_secs(60);
 /// The longest fetch: the first one brings the whole history.
-const FETCH_WAIT_MAX: Duration = Duration::from_secs(600);
+pub(super) const FETCH_WAIT_MAX: Duration = Duration::from_secs(600);
 /// The longest call that stays on this machine.
 const LOCAL_WAIT_MAX: Duration = Duration::from_secs(60);
 /// A list of refs is read up to here; ours is among the first, as it is asked for.
@@ -95,9 +95,9 @@ impl Fetched {
 /// The copy.
 #[derive(Debug, Clone)]
 pub struct Mirror {
-    folder: PathBuf,
-    remote: Remote,
-    askpass: PathBuf,
+    pub(super) folder: PathBuf,
+    pub(super) remote: Remote,
+    pub(super) askpass: PathBuf,
 }
 
 impl Mirror {
@@ -262,7 +262,7 @@ impl Mirror {
     }
 
     /// Makes the copy where there is none.
-    async fn prepare(&self, tip: &Oid) -> Result<(), Trouble> {
+    pub(super) async fn prepare(&self, tip: &Oid) -> Result<(), Trouble> {
         match fs::symlink_metadata(&self.folder) {
             Ok(found) if found.is_dir() && self.folder.join("HEAD").is_file() => return Ok(()),
             Ok(found) if found.is_dir() && is_empty(&self.folder) => {}
@@ -390,7 +390,7 @@ impl Mirror {
     }
 
     /// A call that speaks to the remote.
-    fn network(&self, arguments: &[&str], longest: Duration) -> Call {
+    pub(super) fn network(&self, arguments: &[&str], longest: Duration) -> Call {
         let mut call = self.call(arguments, longest);
         let mut set = |name: &str, value: String| call.environment.push((name.to_owned(), value));
         match &self.remote.auth {
@@ -500,7 +500,7 @@ fn sweep(folder: &Path, depth: usize) -> io::Result<()> {
     Ok(())
 }
 
-fn remove(path: &Path) -> io::Result<()> {
+pub(super) fn remove(path: &Path) -> io::Result<()> {
     let removed = match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),

@@ -8,10 +8,9 @@ use std::time::Duration;
 use rollway_core::gitops::guard::{self, Loss};
 use rollway_core::gitops::name::SourceName;
 use rollway_core::gitops::state::{
-    GitopsArgs, Gone, Held, Reason, ServiceStatus, SourceRecord, SourceStatus, SourceView, Sync,
+    GitopsArgs, Gone, Reason, ServiceStatus, SourceRecord, SourceStatus, SourceView, Sync,
 };
 use rollway_core::ids::ServiceName;
-use rollway_core::problem::{Problem, unknown};
 use rollway_core::view::DeploymentView;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -19,6 +18,7 @@ use tokio::time::Instant;
 use super::look::{self, Before, Looked, New};
 use super::round::Diff;
 use super::see::Eyes;
+use super::write_back::WroteBack;
 use super::{Owners, mirror_path, now_ms, record, remote, status_of, trees};
 use crate::engine::{Engine, Refusal};
 use crate::failure::Failure;
@@ -59,6 +59,8 @@ pub(super) enum Ask {
     Asked(ServiceName, Box<Result<DeploymentView, Refusal>>, u32),
     /// A deployment is over.
     Ended(ServiceName),
+    /// The repository was told of a rollback, or could not be.
+    WroteBack(Box<WroteBack>),
 }
 
 /// The loop of one source.
@@ -79,6 +81,8 @@ pub(super) struct Follower {
     pub asking: BTreeSet<ServiceName>,
     /// Whether the record is newer than its file.
     pub is_unsaved: bool,
+    /// Whether the repository is being told of something.
+    pub is_writing: bool,
     /// The source as people see it, so that they see it whatever the loop waits for.
     shown: Shown,
     is_looking: bool,
@@ -90,7 +94,7 @@ pub(super) struct Follower {
     next_look: Instant,
     next_drift: Instant,
     next_window: Instant,
-    stopped_before: Option<String>,
+    pub stopped_before: Option<String>,
     syncs: Vec<oneshot::Sender<SourceView>>,
     /// Those whose look is over; they are answered when all deployments have been asked for.
     syncs_due: Vec<oneshot::Sender<SourceView>>,
@@ -124,6 +128,7 @@ impl Follower {
             eyes,
             asking: BTreeSet::new(),
             is_unsaved: false,
+            is_writing: false,
             shown,
             is_looking: false,
             is_opened: false,
@@ -144,6 +149,7 @@ impl Follower {
         loop {
             self.clocks();
             self.round().await;
+            self.write_back();
             self.show();
             let ask = tokio::select! {
                 ask = asks.recv() => ask,
@@ -260,6 +266,7 @@ impl Follower {
             }
             Ask::Wake => self.wake(),
             Ask::Looked(looked) => self.looked(*looked).await,
+            Ask::WroteBack(wrote) => self.wrote_back(*wrote),
             Ask::Asked(service, answer, tries) => self.answered(service, *answer, tries),
             Ask::Ended(service) => {
                 self.watched.remove(&service);
@@ -462,52 +469,6 @@ impl Follower {
         }
         if wanted == 0 {
             record.message = "there is no rollway.yaml below its path".to_owned();
-        }
-    }
-
-    async fn verb(&mut self, verb: &str, args: GitopsArgs) -> Result<(), Refusal> {
-        match verb {
-            "suspend" => self.record.suspended = Some(args.actor),
-            "resume" => {
-                self.record.suspended = None;
-            }
-            "hold" => {
-                let name = self.service(args.service.as_deref())?;
-                let until = args.duration_ms.and_then(|wait| i64::try_from(wait).ok());
-                let held = Held {
-                    revision: None,
-                    content: None,
-                    reason: args.reason.unwrap_or_else(|| "held by hand".to_owned()),
-                    by: args.actor,
-                    since_ms: now_ms(),
-                    until_ms: until.map(|wait| now_ms().saturating_add(wait)),
-                };
-                self.record.services.entry(name).or_default().held = Some(held);
-            }
-            "unhold" => {
-                let name = self.service(args.service.as_deref())?;
-                let one = self.record.services.entry(name.clone()).or_default();
-                if one.held.take().is_none() {
-                    return Err(Problem::new("service", format!("{name} is not held")).into());
-                }
-                one.operation = None;
-            }
-            other => return Err(Problem::new("verb", unknown("verb", other, &super::VERBS)).into()),
-        }
-        self.stopped_before = self.stopped();
-        self.all_dirty();
-        Ok(self.save().await?)
-    }
-
-    fn service(&self, given: Option<&str>) -> Result<ServiceName, Problem> {
-        let names = self.record.wishes.keys().chain(self.record.services.keys());
-        let known: BTreeSet<&str> = names.map(ServiceName::as_str).collect();
-        let known: Vec<&str> = known.into_iter().collect();
-        let given = given.unwrap_or_default();
-        match known.contains(&given) {
-            true => Ok(ServiceName::parse(given).expect("it is the name of a service")),
-            // Not at "service": that is a service nobody has, and here it is one of others.
-            false => Err(Problem::new("", unknown("service", given, &known))),
         }
     }
 

@@ -11,7 +11,9 @@ mod record;
 mod round;
 mod see;
 mod trees;
+mod verbs;
 mod webhook;
+mod write_back;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -346,6 +348,7 @@ fn status_of(reason: rollway_core::gitops::state::Reason) -> SourceStatus {
         | Reason::LocalStoreCorrupt
         | Reason::DiskFull => SourceStatus::FetchFailed,
         Reason::HistoryRewritten
+        | Reason::RefRejected
         | Reason::TagMoved
         | Reason::SignatureMissing
         | Reason::SignatureInvalid

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use rollway_core::gitops::config::WriteBack;
 use rollway_core::gitops::decide::{Seen, Step, Terms, backoff_ms, decide, health};
 use rollway_core::gitops::state::{Operation, ServiceHealth, ServiceStatus, Sync, Wish};
+use rollway_core::gitops::write_back::Told;
 use rollway_core::ids::ServiceName;
 use rollway_core::view::{DeployArgs, DeploymentView, PlanView, VerbArgs};
 use serde::{Deserialize, Serialize};
@@ -129,6 +131,7 @@ impl Follower {
             version: wish.map(|wish| wish.version.clone()),
             applied: known.applied,
             held: known.held,
+            told: known.told,
         };
         self.statuses.insert(name.clone(), status);
         Some(decision.step)
@@ -169,6 +172,10 @@ impl Follower {
                 one.accounted = one.accounted.max(accounted);
             }
             Step::Settle(operation, applied, held, accounted) => {
+                let writes = self.record.config.write_back != WriteBack::None;
+                if let Some(held) = held.as_ref().filter(|_| writes) {
+                    one.told = Told::new(held, one.applied.as_ref());
+                }
                 one.operation = Some(operation);
                 one.applied = applied.or(one.applied.take());
                 // What an operator holds stays held, whatever ends.
