@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::address::{RepoUrl, Scheme};
 use super::name::{RefName, RepoPath, SourceName};
 use super::window::{WINDOWS_MAX, Window};
-use crate::problem::Problem;
+use crate::problem::{Problem, unknown};
 use crate::units::Millis;
 
 /// Where a branch is looked at this often, unless it is said otherwise.
@@ -60,6 +60,35 @@ pub struct SourceConfig {
     /// The file with the secret of its webhook; without one, no webhook is believed.
     #[serde(default)]
     pub webhook_secret_file: Option<String>,
+    /// Whether the repository is told of a rollback that nobody asked for.
+    #[serde(default)]
+    pub write_back: WriteBack,
+}
+
+/// What the repository is told of a rollback that nobody asked for; never on the branch that is
+/// followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WriteBack {
+    /// Nothing.
+    #[default]
+    None,
+    /// A branch that reverts it, `rollway/revert-SERVICE-COMMIT`.
+    Branch,
+    /// A file that says so, on the branch `rollway/status-SOURCE`.
+    Status,
+}
+
+impl WriteBack {
+    /// Reads the word of a flag.
+    pub fn parse(word: &str) -> Result<Self, String> {
+        match word {
+            "none" => Ok(Self::None),
+            "branch" => Ok(Self::Branch),
+            "status" => Ok(Self::Status),
+            other => Err(unknown("way to write back", other, &["branch", "none", "status"])),
+        }
+    }
 }
 
 fn interval() -> Millis {

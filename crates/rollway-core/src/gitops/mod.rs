@@ -14,6 +14,7 @@ pub mod name;
 pub mod set;
 pub mod state;
 pub mod window;
+pub mod write_back;
 
 #[cfg(test)]
 mod tests;

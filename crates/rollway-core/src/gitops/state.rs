@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::name::Oid;
+use super::write_back::Told;
 use crate::ids::ServiceName;
 use crate::problem::Problem;
 
@@ -52,6 +53,8 @@ pub enum Reason {
     EmptyAdvertisement,
     /// The repository has no commit.
     EmptyRepository,
+    /// A branch that we would write to is not what we left.
+    RefRejected,
     /// The last commit is no longer in the history.
     HistoryRewritten,
     /// The tag points elsewhere.
@@ -263,6 +266,8 @@ pub struct ServiceRecord {
     pub accounted: u64,
     /// Whether it is no longer in Git.
     pub gone: Option<Gone>,
+    /// What the repository is told of its last rollback.
+    pub told: Option<Told>,
 }
 
 /// One service of a revision.
@@ -378,6 +383,9 @@ pub struct ServiceStatus {
     pub applied: Option<Applied>,
     /// Whether it is left as it is.
     pub held: Option<Held>,
+    /// What the repository was told of its last rollback.
+    #[serde(default)]
+    pub told: Option<Told>,
 }
 
 /// A source, as people see it.

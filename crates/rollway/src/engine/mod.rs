@@ -56,6 +56,8 @@ pub(crate) struct Shared {
     pub epoch: u64,
     /// The addresses that each service listens on, so that services can share one.
     pub listening: std::sync::Mutex<BTreeMap<ServiceName, Vec<String>>>,
+    /// Tells that a deployment has ended, whichever it is.
+    pub ended: watch::Sender<()>,
 }
 
 impl Shared {
@@ -97,6 +99,7 @@ impl Engine {
             state_dir: state_dir.to_owned(),
             epoch,
             listening: std::sync::Mutex::default(),
+            ended: watch::Sender::new(()),
         });
         let rows = store.services().await?;
         if !rows.is_empty()
@@ -106,6 +109,7 @@ impl Engine {
             tracing::error!("{}", failure.chain());
         }
         tokio::spawn(Arc::clone(&shared.proxy).supervise());
+        tokio::spawn(prune::run(Arc::downgrade(&shared), shared.ended.subscribe()));
         let mut services = BTreeMap::new();
         for row in rows {
             let name = row.name.clone();
@@ -266,6 +270,15 @@ impl Engine {
         self.shared.store.audit(record).await.map(|_| ())
     }
 
+    /// One service as it is now; nothing where there is none.
+    pub async fn view_if_any(&self, service: &ServiceName) -> Result<Option<ServiceView>, Refusal> {
+        let known = self.services.lock().await.get(service).cloned();
+        match known {
+            Some(handle) => self.ask(&handle, Command::View, ANSWER_WAIT).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// One service as it is now.
     pub async fn view(&self, service: &ServiceName) -> Result<ServiceView, Refusal> {
         let handle = self.handle(service).await?;
@@ -366,13 +379,16 @@ impl Engine {
         service: &ServiceName,
         number: ReleaseNumber,
     ) -> Result<Release, Refusal> {
+        self.handle(service).await?;
+        let row = self.shared.store.release(service, number).await?;
+        if let Some(release) = row.and_then(|row| serde_json::from_value(row.body).ok()) {
+            return Ok(release);
+        }
         let releases = self.releases(service).await?;
         let known: Vec<String> =
             releases.iter().take(10).map(|release| release.number.to_string()).collect();
-        releases.into_iter().find(|release| release.number == number).ok_or_else(|| {
-            let what = format!("{service} has no release {number}; known: {}", known.join(", "));
-            Problem::new("release", what).into()
-        })
+        let what = format!("{service} has no release {number}; known: {}", known.join(", "));
+        Err(Problem::new("release", what).into())
     }
 }
 

@@ -58,7 +58,7 @@ impl Actor {
                 }
                 Effect::Ended => {
                     self.tell_ended();
-                    tokio::spawn(super::prune::prune(Arc::clone(&self.shared)));
+                    self.shared.ended.send_replace(());
                 }
                 Effect::Complain(illegal) => {
                     tracing::error!(service = %self.engine.service, "{illegal}");

@@ -5,17 +5,34 @@
 //! is gone is refused with a hint.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use rollway_core::ids::ReleaseNumber;
 use rollway_core::release::Release;
+use tokio::sync::watch;
 
 use super::Shared;
 use crate::failure::Failure;
 use crate::store::{Digest, UNREFERENCED_AGE_MIN, remove_unreferenced};
 
+/// All releases of all services are read for it, so it rests so many times as long as it took.
+const REST_TIMES: u32 = 20;
+/// And at least so long.
+const REST_MIN: Duration = Duration::from_millis(100);
+
+/// Prunes after deployments have ended, once for all that end meanwhile, until the engine ends.
+pub(super) async fn run(shared: Weak<Shared>, mut ended: watch::Receiver<()>) {
+    while ended.changed().await.is_ok() {
+        let Some(shared) = shared.upgrade() else { return };
+        let began = Instant::now();
+        prune(shared).await;
+        tokio::time::sleep((began.elapsed() * REST_TIMES).max(REST_MIN)).await;
+    }
+}
+
 /// Removes what is not needed any more; a failure only means that it stays.
-pub(super) async fn prune(shared: Arc<Shared>) {
+async fn prune(shared: Arc<Shared>) {
     let needed = match needed(&shared).await {
         Ok(needed) => needed,
         Err(failure) => {

@@ -41,7 +41,7 @@ impl Trouble {
 }
 
 /// The first that is found, in this order: a host's key fails with a closed connection, too.
-const SIGNS: [(&str, Reason); 42] = [
+const SIGNS: [(&str, Reason); 44] = [
     ("No space left on device", Reason::DiskFull),
     ("Disk quota exceeded", Reason::DiskFull),
     ("Read-only file system", Reason::DiskFull),
@@ -60,6 +60,8 @@ const SIGNS: [(&str, Reason); 42] = [
     ("returned error: 410", Reason::RepoNotFound),
     ("returned error: 5", Reason::ServerError),
     ("returned error: 3", Reason::ServerError),
+    ("(non-fast-forward)", Reason::RefRejected),
+    ("(fetch first)", Reason::RefRejected),
     ("not valid: is this a git repository", Reason::EmptyAdvertisement),
     ("Could not resolve host", Reason::DnsFailed),
     ("Name or service not known", Reason::DnsFailed),

@@ -18,7 +18,7 @@ use crate::files;
 /// The longest look at what a remote ref is.
 const LOOK_WAIT_MAX: Duration = Duration::from_secs(60);
 /// The longest fetch: the first one brings the whole history.
-const FETCH_WAIT_MAX: Duration = Duration::from_secs(600);
+pub(super) const FETCH_WAIT_MAX: Duration = Duration::from_secs(600);
 /// The longest call that stays on this machine.
 const LOCAL_WAIT_MAX: Duration = Duration::from_secs(60);
 /// A list of refs is read up to here; ours is among the first, as it is asked for.
@@ -69,12 +69,35 @@ pub struct Entry {
     pub path: Vec<u8>,
 }
 
+/// A commit that is here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// Its id.
+    pub commit: Oid,
+    /// The object at the path that was asked for, and what it is.
+    at_path: Option<(Oid, String)>,
+}
+
+impl Fetched {
+    /// The folder at the path; nothing where nothing is there.
+    pub fn folder(&self) -> Result<Option<Oid>, Trouble> {
+        match &self.at_path {
+            None => Ok(None),
+            Some((oid, kind)) if kind == "tree" => Ok(Some(oid.clone())),
+            Some((_, kind)) => {
+                let what = format!("there is a {kind} at its path, and no folder");
+                Err(Trouble::new(Reason::PathInvalid, what))
+            }
+        }
+    }
+}
+
 /// The copy.
 #[derive(Debug, Clone)]
 pub struct Mirror {
-    folder: PathBuf,
-    remote: Remote,
-    askpass: PathBuf,
+    pub(super) folder: PathBuf,
+    pub(super) remote: Remote,
+    pub(super) askpass: PathBuf,
 }
 
 impl Mirror {
@@ -158,19 +181,20 @@ impl Mirror {
         }
     }
 
-    /// Brings the ref here, and answers its commit. A copy that is damaged is put aside, and made
-    /// anew once. `tip` is an object there: it says how long ids are.
-    pub async fn fetch(&self, tip: &Oid) -> Result<Oid, Trouble> {
-        match self.fetch_into(tip).await {
+    /// Brings the ref here, and answers its commit and what is at a path of it. A copy that is
+    /// damaged is put aside, and made anew once. `tip` is an object there: it says how long ids
+    /// are.
+    pub async fn fetch(&self, tip: &Oid, path: &RepoPath) -> Result<Fetched, Trouble> {
+        match self.fetch_into(tip, path).await {
             Err(trouble) if trouble.reason == Reason::LocalStoreCorrupt => {
                 self.quarantine()?;
-                self.fetch_into(tip).await
+                self.fetch_into(tip, path).await
             }
             other => other,
         }
     }
 
-    async fn fetch_into(&self, tip: &Oid) -> Result<Oid, Trouble> {
+    async fn fetch_into(&self, tip: &Oid, path: &RepoPath) -> Result<Fetched, Trouble> {
         self.prepare(tip).await?;
         let doing = format!("could not fetch {}", self.remote.url);
         let refspec = format!("+{}:{KEPT}", self.remote.reference);
@@ -191,10 +215,38 @@ impl Mirror {
             let trouble = Trouble::told(&doing, &said);
             return Err(if is_damage(&said.complaint) { damaged(&trouble) } else { trouble });
         }
-        let commit = self.commit(KEPT).await?;
+        self.resolve(KEPT, path).await
+    }
+
+    /// Looks into a commit: one call, because a process is dear.
+    async fn resolve(&self, name: &str, path: &RepoPath) -> Result<Fetched, Trouble> {
+        let mut call = self.here(&["cat-file", "--batch-check"]);
+        let at_path = match path.as_str() {
+            "" => format!("{name}^{{tree}}"),
+            path => format!("{name}:{path}"),
+        };
+        call.input = format!("{name}^{{commit}}\n{name}^{{tree}}\n{at_path}\n").into_bytes();
+        let doing = "could not look into a commit";
+        let said = ran(doing, &call).await?;
+        if said.code != Some(0) {
+            return Err(damaged(&Trouble::told(doing, &said)));
+        }
+        let text = String::from_utf8_lossy(&said.output);
+        // `OID KIND SIZE`, or the name and `missing`.
+        let mut found = text.lines().map(|line| {
+            let mut words = line.split(' ');
+            let oid = Oid::parse(words.next()?).ok()?;
+            Some((oid, words.next()?.to_owned()))
+        });
+        let commit = found.next().flatten();
         // A commit whose tree cannot be read is damage, wherever in the copy it is.
-        self.local(&["cat-file", "-e", "--end-of-options", &format!("{commit}^{{tree}}")]).await?;
-        Ok(commit)
+        match (commit, found.next().flatten()) {
+            (Some((commit, _)), Some(_)) => Ok(Fetched { commit, at_path: found.next().flatten() }),
+            (Some(_) | None, _) => {
+                let what = format!("{doing}: it is not whole");
+                Err(Trouble::new(Reason::LocalStoreCorrupt, what))
+            }
+        }
     }
 
     /// Puts the copy aside, for whoever wants to know how it came to be so.
@@ -210,7 +262,7 @@ impl Mirror {
     }
 
     /// Makes the copy where there is none.
-    async fn prepare(&self, tip: &Oid) -> Result<(), Trouble> {
+    pub(super) async fn prepare(&self, tip: &Oid) -> Result<(), Trouble> {
         match fs::symlink_metadata(&self.folder) {
             Ok(found) if found.is_dir() && self.folder.join("HEAD").is_file() => return Ok(()),
             Ok(found) if found.is_dir() && is_empty(&self.folder) => {}
@@ -264,23 +316,7 @@ impl Mirror {
 
     /// The folder of a commit at a path; nothing where there is none.
     pub async fn tree(&self, commit: &Oid, path: &RepoPath) -> Result<Option<Oid>, Trouble> {
-        let name = match path.as_str() {
-            "" => format!("{commit}^{{tree}}"),
-            path => format!("{commit}:{path}"),
-        };
-        let call = self.here(&["rev-parse", "-q", "--verify", "--end-of-options", &name]);
-        let said = ran("could not look into a commit", &call).await?;
-        if said.code != Some(0) {
-            return Ok(None);
-        }
-        let oid = self.oid(&said.output)?;
-        let kind = self.local(&["cat-file", "-t", oid.as_str()]).await?;
-        match kind.trim_ascii() {
-            b"tree" => Ok(Some(oid)),
-            _ => {
-                Err(Trouble::new(Reason::PathInvalid, format!("{:?} is no folder", path.as_str())))
-            }
-        }
+        self.resolve(commit.as_str(), path).await?.folder()
     }
 
     /// All files below a folder.
@@ -326,18 +362,6 @@ impl Mirror {
         Ok(contents)
     }
 
-    async fn commit(&self, name: &str) -> Result<Oid, Trouble> {
-        let name = format!("{name}^{{commit}}");
-        let output =
-            self.local(&["rev-parse", "-q", "--verify", "--end-of-options", &name]).await?;
-        self.oid(&output)
-    }
-
-    fn oid(&self, output: &[u8]) -> Result<Oid, Trouble> {
-        let text = String::from_utf8_lossy(output);
-        Oid::parse(text.trim()).map_err(|what| Trouble::new(Reason::LocalStoreCorrupt, what))
-    }
-
     /// A call that cannot fail with a copy that is whole.
     pub(super) async fn local(&self, arguments: &[&str]) -> Result<Vec<u8>, Trouble> {
         let doing = "could not read the copy";
@@ -366,7 +390,7 @@ impl Mirror {
     }
 
     /// A call that speaks to the remote.
-    fn network(&self, arguments: &[&str], longest: Duration) -> Call {
+    pub(super) fn network(&self, arguments: &[&str], longest: Duration) -> Call {
         let mut call = self.call(arguments, longest);
         let mut set = |name: &str, value: String| call.environment.push((name.to_owned(), value));
         match &self.remote.auth {
@@ -476,7 +500,7 @@ fn sweep(folder: &Path, depth: usize) -> io::Result<()> {
     Ok(())
 }
 
-fn remove(path: &Path) -> io::Result<()> {
+pub(super) fn remove(path: &Path) -> io::Result<()> {
     let removed = match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),

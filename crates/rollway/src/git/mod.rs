@@ -9,6 +9,7 @@ mod checkout;
 mod command;
 mod complaint;
 mod mirror;
+mod publish;
 mod run;
 mod signature;
 mod url;
@@ -20,6 +21,7 @@ pub use checkout::{Checkout, MARKER};
 pub use command::{Git, UserConfig};
 pub use complaint::Trouble;
 pub use mirror::{Entry, Mirror, Relation, Remote};
+pub use publish::Letter;
 
 /// Whatever reaches a server may take this long.
 pub const NETWORK_WAIT_MAX: Duration = Duration::from_secs(600);

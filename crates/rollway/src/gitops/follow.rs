@@ -1,6 +1,6 @@
 //! The loop of one source: asks and clocks in, looks and rounds out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,15 +8,17 @@ use std::time::Duration;
 use rollway_core::gitops::guard::{self, Loss};
 use rollway_core::gitops::name::SourceName;
 use rollway_core::gitops::state::{
-    GitopsArgs, Gone, Held, Reason, ServiceStatus, SourceRecord, SourceStatus, SourceView, Sync,
+    GitopsArgs, Gone, Reason, ServiceStatus, SourceRecord, SourceStatus, SourceView, Sync,
 };
 use rollway_core::ids::ServiceName;
-use rollway_core::problem::{Problem, unknown};
-use tokio::sync::{mpsc, oneshot};
+use rollway_core::view::DeploymentView;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::look::{self, Before, Looked, New};
 use super::round::Diff;
+use super::see::Eyes;
+use super::write_back::WroteBack;
 use super::{Owners, mirror_path, now_ms, record, remote, status_of, trees};
 use crate::engine::{Engine, Refusal};
 use crate::failure::Failure;
@@ -39,9 +41,11 @@ const CROWD_WAIT: Duration = Duration::from_millis(50);
 /// Folders that nothing refers to are cleared away beyond so many for each service.
 const TREES_PER_SERVICE_MAX: usize = 12;
 
+/// The source as people see it; nothing before the first round.
+pub(super) type Shown = watch::Sender<Option<Arc<SourceView>>>;
+
 /// What a source's loop is asked, or told.
 pub(super) enum Ask {
-    Show(oneshot::Sender<SourceView>),
     Verb(String, GitopsArgs, oneshot::Sender<Result<SourceView, Refusal>>),
     Sync(bool, oneshot::Sender<SourceView>),
     Diff(oneshot::Sender<Vec<Diff>>),
@@ -51,8 +55,12 @@ pub(super) enum Ask {
     Wake,
     /// A look is over.
     Looked(Box<Looked>),
+    /// What became of a request for a deployment, and which try it was.
+    Asked(ServiceName, Box<Result<DeploymentView, Refusal>>, u32),
     /// A deployment is over.
     Ended(ServiceName),
+    /// The repository was told of a rollback, or could not be.
+    WroteBack(Box<WroteBack>),
 }
 
 /// The loop of one source.
@@ -68,8 +76,15 @@ pub(super) struct Follower {
     pub watched: BTreeMap<ServiceName, u64>,
     pub timers: BTreeMap<ServiceName, Instant>,
     pub statuses: BTreeMap<ServiceName, ServiceStatus>,
-    /// What of Git a release is; releases never change.
-    pub contents: HashMap<(ServiceName, u64), Option<String>>,
+    pub eyes: Eyes,
+    /// Whose deployments are being asked for.
+    pub asking: BTreeSet<ServiceName>,
+    /// Whether the record is newer than its file.
+    pub is_unsaved: bool,
+    /// Whether the repository is being told of something.
+    pub is_writing: bool,
+    /// The source as people see it, so that they see it whatever the loop waits for.
+    shown: Shown,
     is_looking: bool,
     is_opened: bool,
     /// The look that is wanted after the one under way, and whether it is confirmed.
@@ -79,8 +94,10 @@ pub(super) struct Follower {
     next_look: Instant,
     next_drift: Instant,
     next_window: Instant,
-    stopped_before: Option<String>,
+    pub stopped_before: Option<String>,
     syncs: Vec<oneshot::Sender<SourceView>>,
+    /// Those whose look is over; they are answered when all deployments have been asked for.
+    syncs_due: Vec<oneshot::Sender<SourceView>>,
     syncs_next: Vec<oneshot::Sender<SourceView>>,
 }
 
@@ -90,8 +107,10 @@ impl Follower {
         folder: &Path,
         owners: Owners,
         record: SourceRecord,
-        asks: mpsc::Sender<Ask>,
+        (asks, shown): (mpsc::Sender<Ask>, Shown),
     ) -> Self {
+        let trees = folder.join("trees").join(record.config.name.as_str());
+        let eyes = Eyes::new(Arc::clone(&engine), trees);
         let now = Instant::now();
         let actor = format!("gitops {}", record.config.name);
         let dirty = record.services.keys().chain(record.wishes.keys()).cloned().collect();
@@ -106,7 +125,11 @@ impl Follower {
             watched: BTreeMap::new(),
             timers: BTreeMap::new(),
             statuses: BTreeMap::new(),
-            contents: HashMap::new(),
+            eyes,
+            asking: BTreeSet::new(),
+            is_unsaved: false,
+            is_writing: false,
+            shown,
             is_looking: false,
             is_opened: false,
             look_again: None,
@@ -116,6 +139,7 @@ impl Follower {
             next_window: now,
             stopped_before: None,
             syncs: Vec::new(),
+            syncs_due: Vec::new(),
             syncs_next: Vec::new(),
         }
     }
@@ -125,6 +149,8 @@ impl Follower {
         loop {
             self.clocks();
             self.round().await;
+            self.write_back();
+            self.show();
             let ask = tokio::select! {
                 ask = asks.recv() => ask,
                 () = tokio::time::sleep_until(self.next()) => continue,
@@ -208,13 +234,10 @@ impl Follower {
     async fn hear(&mut self, ask: Ask) -> bool {
         // Whoever asked may have gone, and is then told nothing.
         match ask {
-            Ask::Show(answer) => {
-                let _ = answer.send(self.view());
-            }
             Ask::Verb(verb, args, answer) => {
                 let done = self.verb(&verb, args).await;
                 self.round().await;
-                let _ = answer.send(done.map(|()| self.view()));
+                let _ = answer.send(done.map(|()| SourceView::clone(&self.show())));
             }
             Ask::Sync(confirm, answer) => match self.is_looking {
                 // The look under way may have begun before what is to be seen was there.
@@ -230,7 +253,7 @@ impl Follower {
             Ask::Diff(answer) => {
                 self.all_dirty();
                 self.round().await;
-                let _ = answer.send(self.diff().await);
+                self.diff(answer);
             }
             Ask::Render(answer) => {
                 let wishes = self.record.wishes.iter();
@@ -243,6 +266,8 @@ impl Follower {
             }
             Ask::Wake => self.wake(),
             Ask::Looked(looked) => self.looked(*looked).await,
+            Ask::WroteBack(wrote) => self.wrote_back(*wrote),
+            Ask::Asked(service, answer, tries) => self.answered(service, *answer, tries),
             Ask::Ended(service) => {
                 self.watched.remove(&service);
                 self.dirty.insert(service);
@@ -316,7 +341,11 @@ impl Follower {
         self.is_looking = false;
         // Usually nothing is new: then there is nothing to write down or to go through.
         let is_news = looked != Looked::Same || self.record.status != SourceStatus::Ready;
-        let is_gone = self.record.services.values().any(|one| one.gone.is_some());
+        let is_pruned = self.record.config.prune;
+        let is_gone =
+            self.record.services.values().filter_map(|one| one.gone.as_ref()).any(|gone| {
+                gone.looks == 0 || (is_pruned && gone.refused.is_none() && !gone.stopped)
+            });
         match looked {
             Looked::Same => self.well(),
             Looked::New(new) => match self.foreign(&new) {
@@ -339,19 +368,17 @@ impl Follower {
         self.next_look = Instant::now() + wait.mul_f64(0.9 + 0.2 * fastrand::f64());
         if is_news || is_gone {
             self.all_dirty();
+            self.is_unsaved = true;
             self.stop_gone().await;
-            if let Err(failure) = self.save().await {
-                tracing::error!("{}", failure.chain());
+            // Writes down what is wanted before it asks for any of it.
+            self.round().await;
+            if !self.is_unsaved {
+                self.clear_trees().await;
             }
-            self.clear_trees().await;
         }
         let again = self.look_again.take();
         let next = std::mem::take(&mut self.syncs_next);
-        self.round().await;
-        let view = self.view();
-        for sync in std::mem::replace(&mut self.syncs, next) {
-            let _ = sync.send(view.clone());
-        }
+        self.syncs_due.extend(std::mem::replace(&mut self.syncs, next));
         match again {
             Some(confirm) if !self.syncs.is_empty() => self.begin_look(confirm),
             Some(_) => self.wake(),
@@ -445,52 +472,6 @@ impl Follower {
         }
     }
 
-    async fn verb(&mut self, verb: &str, args: GitopsArgs) -> Result<(), Refusal> {
-        match verb {
-            "suspend" => self.record.suspended = Some(args.actor),
-            "resume" => {
-                self.record.suspended = None;
-            }
-            "hold" => {
-                let name = self.service(args.service.as_deref())?;
-                let until = args.duration_ms.and_then(|wait| i64::try_from(wait).ok());
-                let held = Held {
-                    revision: None,
-                    content: None,
-                    reason: args.reason.unwrap_or_else(|| "held by hand".to_owned()),
-                    by: args.actor,
-                    since_ms: now_ms(),
-                    until_ms: until.map(|wait| now_ms().saturating_add(wait)),
-                };
-                self.record.services.entry(name).or_default().held = Some(held);
-            }
-            "unhold" => {
-                let name = self.service(args.service.as_deref())?;
-                let one = self.record.services.entry(name.clone()).or_default();
-                if one.held.take().is_none() {
-                    return Err(Problem::new("service", format!("{name} is not held")).into());
-                }
-                one.operation = None;
-            }
-            other => return Err(Problem::new("verb", unknown("verb", other, &super::VERBS)).into()),
-        }
-        self.stopped_before = self.stopped();
-        self.all_dirty();
-        Ok(self.save().await?)
-    }
-
-    fn service(&self, given: Option<&str>) -> Result<ServiceName, Problem> {
-        let names = self.record.wishes.keys().chain(self.record.services.keys());
-        let known: BTreeSet<&str> = names.map(ServiceName::as_str).collect();
-        let known: Vec<&str> = known.into_iter().collect();
-        let given = given.unwrap_or_default();
-        match known.contains(&given) {
-            true => Ok(ServiceName::parse(given).expect("it is the name of a service")),
-            // Not at "service": that is a service nobody has, and here it is one of others.
-            false => Err(Problem::new("", unknown("service", given, &known))),
-        }
-    }
-
     pub async fn save(&self) -> Result<(), Failure> {
         record::save(&self.folder, &self.record).await
     }
@@ -508,8 +489,22 @@ impl Follower {
         Ok(())
     }
 
+    /// Lets people see how the source is now; answers those whose look has led to all that it
+    /// leads to.
+    fn show(&mut self) -> Arc<SourceView> {
+        let view = Arc::new(self.view());
+        self.shown.send_replace(Some(Arc::clone(&view)));
+        if self.asking.is_empty() {
+            for sync in std::mem::take(&mut self.syncs_due) {
+                // Whoever asked may have gone.
+                let _ = sync.send(SourceView::clone(&view));
+            }
+        }
+        view
+    }
+
     /// The source as people see it.
-    pub fn view(&self) -> SourceView {
+    fn view(&self) -> SourceView {
         let record = &self.record;
         let is_read = record.revision.is_some();
         let services = self.statuses.values().cloned().map(|mut status| {

@@ -98,7 +98,8 @@ async fn once(mirror: &Mirror, before: &Before) -> Result<Looked, Trouble> {
         );
         return Err(Trouble::new(Reason::TagMoved, what));
     }
-    let revision = mirror.fetch(&tip).await?;
+    let fetched = mirror.fetch(&tip, &config.path).await?;
+    let revision = fetched.commit.clone();
     let mut is_rewritten = false;
     if let Some(old) = &before.revision {
         match mirror.relation(old, &revision).await? {
@@ -120,7 +121,7 @@ async fn once(mirror: &Mirror, before: &Before) -> Result<Looked, Trouble> {
     // Before anything of it is read.
     let since = before.revision.as_ref();
     let signer = mirror.verify(&config.signatures, since, &revision).await?;
-    let Some(tree) = mirror.tree(&revision, &config.path).await? else {
+    let Some(tree) = fetched.folder()? else {
         let what = format!("there is no folder {:?} in {}", config.path.as_str(), revision.short());
         return Err(Trouble::new(Reason::PathMissing, what));
     };

@@ -9,8 +9,11 @@ mod follow;
 mod look;
 mod record;
 mod round;
+mod see;
 mod trees;
+mod verbs;
 mod webhook;
+mod write_back;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,7 +26,7 @@ use rollway_core::gitops::state::{GitopsArgs, SourceRecord, SourceStatus, Source
 use rollway_core::ids::ServiceName;
 use rollway_core::problem::{Problem, nearest_first, unknown};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::engine::{Engine, Refusal};
 use crate::failure::{Failure, FailureKind};
@@ -57,6 +60,7 @@ pub struct Gitops {
 #[derive(Clone)]
 struct Handle {
     asks: mpsc::Sender<Ask>,
+    shown: watch::Receiver<Option<Arc<SourceView>>>,
     secret_file: Option<String>,
 }
 
@@ -106,9 +110,10 @@ impl Gitops {
         let (sender, receiver) = mpsc::channel(ASKS_MAX);
         let name = record.config.name.clone();
         let secret_file = record.config.webhook_secret_file.clone();
-        let handle = Handle { asks: sender.clone(), secret_file };
+        let (shown, showing) = watch::channel(None);
+        let handle = Handle { asks: sender.clone(), shown: showing, secret_file };
         let (engine, owners) = (Arc::clone(&self.engine), Arc::clone(&self.owners));
-        let follower = Follower::new(engine, &self.folder, owners, record, sender);
+        let follower = Follower::new(engine, &self.folder, owners, record, (sender, shown));
         self.sources.lock().await.insert(name, handle);
         tokio::spawn(follower.run(receiver));
     }
@@ -171,16 +176,16 @@ impl Gitops {
         };
         match tokio::time::timeout(wait, asked).await {
             Ok(Some(answer)) => Ok(answer),
-            Ok(None) | Err(_) => {
-                let doing = format!("the source {name} did not answer in time");
-                Err(Failure::new(FailureKind::Unknown, doing).into())
-            }
+            Ok(None) | Err(_) => Err(silent(name)),
         }
     }
 
-    /// One source.
+    /// One source, as it was when its loop last had nothing to do.
     pub async fn show(&self, name: &SourceName) -> Result<SourceView, Refusal> {
-        self.ask(name, Ask::Show, ANSWER_WAIT_MAX).await
+        let mut shown = self.handle(name).await?.shown;
+        let first = tokio::time::timeout(ANSWER_WAIT_MAX, shown.wait_for(Option::is_some)).await;
+        let view = first.ok().and_then(|seen| seen.ok()?.clone());
+        view.map(|view| SourceView::clone(&view)).ok_or_else(|| silent(name))
     }
 
     /// All sources, by name.
@@ -276,6 +281,11 @@ impl Gitops {
     }
 }
 
+fn silent(name: &SourceName) -> Refusal {
+    let doing = format!("the source {name} did not answer in time");
+    Failure::new(FailureKind::Unknown, doing).into()
+}
+
 /// What is wrong with a configuration on this machine.
 fn problems(config: &SourceConfig) -> Vec<Problem> {
     use std::os::unix::fs::PermissionsExt as _;
@@ -338,6 +348,7 @@ fn status_of(reason: rollway_core::gitops::state::Reason) -> SourceStatus {
         | Reason::LocalStoreCorrupt
         | Reason::DiskFull => SourceStatus::FetchFailed,
         Reason::HistoryRewritten
+        | Reason::RefRejected
         | Reason::TagMoved
         | Reason::SignatureMissing
         | Reason::SignatureInvalid

@@ -5,26 +5,27 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use rollway_core::gitops::decide::{Seen, SeenDeployment, Step, Terms, backoff_ms, decide, health};
+use rollway_core::gitops::config::WriteBack;
+use rollway_core::gitops::decide::{Seen, Step, Terms, backoff_ms, decide, health};
 use rollway_core::gitops::state::{Operation, ServiceHealth, ServiceStatus, Sync, Wish};
-use rollway_core::ids::{ReleaseNumber, ServiceName};
+use rollway_core::gitops::write_back::Told;
+use rollway_core::ids::ServiceName;
 use rollway_core::view::{DeployArgs, DeploymentView, PlanView, VerbArgs};
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::follow::{Ask, Follower};
-use super::now_ms;
+use super::{now_ms, see};
 use crate::engine::{EVENTS_WAIT_MAX, Refusal, Verb};
 use crate::failure::FailureKind;
 
 /// A record that is settled may lead to a next step; more than so many in a row wait for a clock.
 const PASSES_MAX: usize = 6;
-/// So many deployments are asked for at once.
-const DEPLOYS_AT_ONCE: usize = 16;
+/// So much is asked of the engine at once.
+const ASKED_AT_ONCE: usize = 16;
 /// A service that waits for another looks at it this often.
 const BLOCKED_LOOK: Duration = Duration::from_secs(1);
-/// A service whose loop is busy for longer is looked at later, so that others do not wait for it.
-const SEE_WAIT_MAX: Duration = Duration::from_secs(2);
 /// After an answer that did not come, the same is asked again this soon.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -39,45 +40,70 @@ pub struct Diff {
     pub refused: Option<String>,
 }
 
+/// A deployment that is to be asked for.
+struct Order {
+    name: ServiceName,
+    args: DeployArgs,
+    /// Which try it is.
+    tries: u32,
+}
+
 impl Follower {
-    /// Does what is to be done for the services that are marked.
+    /// Does what is to be done for the services that are marked. One whose deployment is being
+    /// asked for is marked again by the answer.
     pub async fn round(&mut self) {
         for _ in 0..PASSES_MAX {
-            if self.dirty.is_empty() {
-                return;
+            let marked = std::mem::take(&mut self.dirty);
+            let names = marked.into_iter().filter(|name| !self.asking.contains(name));
+            let names: Vec<_> = names.map(|name| (self.under_way(&name), name)).collect();
+            if names.is_empty() {
+                break;
             }
-            let names = std::mem::take(&mut self.dirty);
-            let mut is_changed = false;
+            let names = names.into_iter().map(|(ours, name)| (name, ours)).collect();
             let (mut deploys, mut aborts) = (Vec::new(), Vec::new());
-            for name in names {
-                match self.decide(&name).await {
+            for (name, seen) in self.eyes.see_all(names).await {
+                match self.decide(&name, seen) {
                     Some(Step::Deploy(key)) => deploys.push((name, key)),
                     Some(Step::Abort(number, by)) => aborts.push((name, number, by)),
-                    Some(step) => is_changed |= self.note(&name, step),
+                    Some(step) => self.is_unsaved |= self.note(&name, step),
                     None => {
                         self.timers.insert(name, Instant::now() + AGAIN);
                     }
                 }
             }
-            if is_changed && let Err(failure) = self.save().await {
+            let orders = self.prepare(deploys);
+            let is_urgent = !orders.is_empty() || self.asking.is_empty();
+            if self.is_unsaved && is_urgent && !self.save_all().await {
                 // What is not written down is not acted upon, and decided anew later.
-                tracing::error!("{}", failure.chain());
-                self.next_try(deploys.into_iter().map(|(name, _)| name));
+                let at = Instant::now() + AGAIN;
+                self.timers.extend(orders.into_iter().map(|order| (order.name, at)));
                 return;
             }
+            self.ask_for(orders);
             self.abort(aborts).await;
-            self.deploy(deploys).await;
+        }
+        // The answers alone need not be written at once: the keys make the same requests the same
+        // deployments when they are sent again.
+        if self.is_unsaved && self.asking.is_empty() {
+            self.save_all().await;
         }
     }
 
-    fn next_try(&mut self, names: impl Iterator<Item = ServiceName>) {
-        let at = Instant::now() + AGAIN;
-        self.timers.extend(names.map(|name| (name, at)));
+    /// Writes the record; answers whether it is durable.
+    async fn save_all(&mut self) -> bool {
+        match self.save().await {
+            Ok(()) => self.is_unsaved = false,
+            Err(failure) => tracing::error!("{}", failure.chain()),
+        }
+        !self.is_unsaved
     }
 
-    async fn decide(&mut self, name: &ServiceName) -> Option<Step> {
-        let seen = tokio::time::timeout(SEE_WAIT_MAX, self.see(name)).await;
-        let Ok(Ok(seen)) = seen else {
+    fn under_way(&self, name: &ServiceName) -> Option<u64> {
+        see::under_way(self.record.services.get(name)?.operation.as_ref())
+    }
+
+    fn decide(&mut self, name: &ServiceName, seen: Option<Seen>) -> Option<Step> {
+        let Some(seen) = seen else {
             let known = self.statuses.get_mut(name)?;
             known.sync = Sync::Unknown;
             "the engine does not answer".clone_into(&mut known.reason);
@@ -105,6 +131,7 @@ impl Follower {
             version: wish.map(|wish| wish.version.clone()),
             applied: known.applied,
             held: known.held,
+            told: known.told,
         };
         self.statuses.insert(name.clone(), status);
         Some(decision.step)
@@ -119,71 +146,6 @@ impl Follower {
         };
         let before = wish.after.iter().find(|name| !is_well(name))?;
         Some(before.to_string())
-    }
-
-    async fn see(&mut self, name: &ServiceName) -> Result<Seen, Refusal> {
-        let view = match self.engine.view(name).await {
-            Ok(view) => view,
-            // The engine has never heard of it.
-            Err(Refusal::Problems(_)) => return Ok(Seen::default()),
-            Err(refusal) => return Err(refusal),
-        };
-        let last = view.deployment.as_ref().map(seen_deployment);
-        let operation = self.record.services.get(name).and_then(|one| one.operation.as_ref());
-        let ours = match operation {
-            Some(
-                Operation::Running { deployment, .. } | Operation::Terminating { deployment, .. },
-            ) => Some(*deployment),
-            Some(
-                Operation::Pending { .. }
-                | Operation::WaitingRetry { .. }
-                | Operation::Succeeded { .. }
-                | Operation::Failed { .. }
-                | Operation::Superseded { .. },
-            )
-            | None => None,
-        };
-        let ours = match ours {
-            Some(number) if last.as_ref().is_some_and(|last| last.number == number) => last.clone(),
-            Some(number) => match self.engine.deployment(name, number, Duration::ZERO).await {
-                Ok(view) => Some(seen_deployment(&view)),
-                Err(Refusal::Problems(_)) => None,
-                Err(refusal) => return Err(refusal),
-            },
-            None => None,
-        };
-        let serving = view.serving.as_ref().map(|release| release.number);
-        let content = match serving {
-            Some(number) => self.content(name, number).await?,
-            None => None,
-        };
-        Ok(Seen {
-            is_up: view.desired == "up",
-            serving,
-            content,
-            instances: view.instances_wanted,
-            ready: view.instances_ready,
-            needs_operator: view.needs_operator,
-            last,
-            ours,
-        })
-    }
-
-    /// What of Git a release is: its folder says so.
-    async fn content(
-        &mut self,
-        name: &ServiceName,
-        number: u64,
-    ) -> Result<Option<String>, Refusal> {
-        let key = (name.clone(), number);
-        if let Some(known) = self.contents.get(&key) {
-            return Ok(known.clone());
-        }
-        let release = self.engine.release(name, ReleaseNumber(number)).await?;
-        let inner = Path::new(&release.folder).strip_prefix(self.trees()).ok();
-        let content = inner.map(|inner| inner.display().to_string());
-        self.contents.insert(key, content.clone());
-        Ok(content)
     }
 
     /// Takes a step that is only written down; answers whether it is to be.
@@ -210,6 +172,10 @@ impl Follower {
                 one.accounted = one.accounted.max(accounted);
             }
             Step::Settle(operation, applied, held, accounted) => {
+                let writes = self.record.config.write_back != WriteBack::None;
+                if let Some(held) = held.as_ref().filter(|_| writes) {
+                    one.told = Told::new(held, one.applied.as_ref());
+                }
                 one.operation = Some(operation);
                 one.applied = applied.or(one.applied.take());
                 // What an operator holds stays held, whatever ends.
@@ -251,12 +217,20 @@ impl Follower {
         });
     }
 
+    /// Undoes what is under way for something older.
     async fn abort(&mut self, aborts: Vec<(ServiceName, u64, rollway_core::gitops::name::Oid)>) {
-        let is_empty = aborts.is_empty();
-        for (name, deployment, by) in aborts {
+        if aborts.is_empty() {
+            return;
+        }
+        let (engine, actor) = (self.engine.clone(), self.actor.clone());
+        let asked = futures_util::stream::iter(aborts).map(async |(name, deployment, by)| {
             let reason = Some(format!("superseded by {}", by.short()));
-            let args = VerbArgs { reason, actor: self.actor.clone(), ..VerbArgs::default() };
-            let done = self.engine.verb(&name, Verb::Abort, args).await;
+            let args = VerbArgs { reason, actor: actor.clone(), ..VerbArgs::default() };
+            let done = engine.verb(&name, Verb::Abort, args).await;
+            (name, deployment, by, done)
+        });
+        let answers: Vec<_> = asked.buffer_unordered(ASKED_AT_ONCE).collect().await;
+        for (name, deployment, by, done) in answers {
             let one = self.record.services.entry(name.clone()).or_default();
             if let Some(Operation::Running { revision, .. }) = &one.operation
                 && done.is_ok()
@@ -267,25 +241,25 @@ impl Follower {
             // One that could not be undone any more has ended, or will.
             self.watch(&name, deployment);
         }
-        if !is_empty && let Err(failure) = self.save().await {
-            tracing::error!("{}", failure.chain());
-        }
+        self.save_all().await;
     }
 
-    async fn deploy(&mut self, deploys: Vec<(ServiceName, String)>) {
+    /// Makes what is to be deployed ready to be asked for, and records that it will be; drops what
+    /// may not begin any more.
+    fn prepare(&mut self, deploys: Vec<(ServiceName, String)>) -> Vec<Order> {
         let mut orders = Vec::with_capacity(deploys.len());
         let stopped = self.stopped();
         for (name, key) in deploys {
             let one = self.record.services.entry(name.clone()).or_default();
             let Some(wish) = self.record.wishes.get(&name) else {
-                one.operation = None;
+                (one.operation, self.is_unsaved) = (None, true);
                 continue;
             };
             let is_pending = match &one.operation {
                 Some(Operation::Pending { content, .. }) => {
                     if *content != wish.content || stopped.is_some() {
                         // Whether the engine has heard of it shows in what it has under way.
-                        one.operation = None;
+                        (one.operation, self.is_unsaved) = (None, true);
                         self.dirty.insert(name);
                         continue;
                     }
@@ -301,33 +275,40 @@ impl Follower {
                     content: wish.content.clone(),
                     key: key.clone(),
                 });
+                self.is_unsaved = true;
             }
-            orders.push((name, self.args(wish, key), tries));
+            let args = self.args(wish, key);
+            orders.push(Order { name, args, tries });
         }
+        orders
+    }
+
+    /// Asks for deployments, some at a time, while the loop goes on; the answers come as asks.
+    fn ask_for(&mut self, orders: Vec<Order>) {
         if orders.is_empty() {
             return;
         }
-        if let Err(failure) = self.save().await {
-            tracing::error!("{}", failure.chain());
-            self.next_try(orders.into_iter().map(|(name, ..)| name));
-            return;
-        }
-        let engine = self.engine.clone();
-        let asked = futures_util::stream::iter(orders).map(|(name, args, tries)| {
-            let engine = engine.clone();
-            async move { (name, engine.deploy(args).await, tries) }
+        self.asking.extend(orders.iter().map(|order| order.name.clone()));
+        let (engine, asks) = (self.engine.clone(), self.asks.clone());
+        tokio::spawn(async move {
+            let asked = futures_util::stream::iter(orders).map(async |order| {
+                let answer = engine.deploy(order.args).await;
+                // A loop that has ended wants to know nothing more.
+                let _ = asks.send(Ask::Asked(order.name, Box::new(answer), order.tries)).await;
+            });
+            asked.buffer_unordered(ASKED_AT_ONCE).collect::<()>().await;
         });
-        let answers: Vec<_> = asked.buffer_unordered(DEPLOYS_AT_ONCE).collect().await;
-        for (name, answer, tries) in answers {
-            self.answered(name, answer, tries);
-        }
-        if let Err(failure) = self.save().await {
-            // The keys make the same requests the same deployments when they are sent again.
-            tracing::error!("{}", failure.chain());
-        }
     }
 
-    fn answered(&mut self, name: ServiceName, answer: Result<DeploymentView, Refusal>, tries: u32) {
+    /// Records what became of a request.
+    pub fn answered(
+        &mut self,
+        name: ServiceName,
+        answer: Result<DeploymentView, Refusal>,
+        tries: u32,
+    ) {
+        self.asking.remove(&name);
+        self.dirty.insert(name.clone());
         let one = self.record.services.entry(name.clone()).or_default();
         let Some(Operation::Pending { revision, content, .. }) = one.operation.clone() else {
             return;
@@ -336,10 +317,11 @@ impl Follower {
             Ok(view) => {
                 let deployment = view.number;
                 one.operation = Some(Operation::Running { revision, content, deployment });
-                self.dirty.insert(name);
+                self.is_unsaved = true;
                 return;
             }
             Err(Refusal::Failure(failure)) if failure.kind == FailureKind::Unknown => {
+                self.dirty.remove(&name);
                 self.timers.insert(name, Instant::now() + AGAIN);
                 return;
             }
@@ -349,11 +331,11 @@ impl Follower {
                 all.join("; ")
             }
         };
-        tracing::warn!("source {}: {name} was refused: {why}", self.name());
-        let one = self.record.services.entry(name.clone()).or_default();
         let until_ms = now_ms().saturating_add(backoff_ms(tries));
-        one.operation = Some(Operation::WaitingRetry { revision, content, until_ms, tries, why });
-        self.dirty.insert(name);
+        one.operation =
+            Some(Operation::WaitingRetry { revision, content, until_ms, tries, why: why.clone() });
+        self.is_unsaved = true;
+        tracing::warn!("source {}: {name} was refused: {why}", self.name());
     }
 
     /// A request as anybody else would send it.
@@ -390,7 +372,7 @@ impl Follower {
             let refused = match self.engine.verb(&name, Verb::Down, args).await {
                 Ok(_) => None,
                 // It is down, or was never there: that is what was wanted.
-                Err(Refusal::Problems(_)) => match self.see(&name).await {
+                Err(Refusal::Problems(_)) => match self.eyes.see(&name, None).await {
                     Ok(seen) if !seen.is_up => None,
                     Ok(_) | Err(_) => Some(()),
                 },
@@ -403,25 +385,32 @@ impl Follower {
         }
     }
 
-    /// What would be done to each service.
-    pub async fn diff(&self) -> Vec<Diff> {
-        let mut all = Vec::new();
-        for (name, status) in &self.statuses {
-            let (mut plan, mut refused) = (None, None);
+    /// What would be done to each service; told when the plans are made, while the loop goes on.
+    pub fn diff(&self, answer: oneshot::Sender<Vec<Diff>>) {
+        let plans = self.statuses.iter().map(|(name, status)| {
             let wish = self.record.wishes.get(name).filter(|_| status.sync != Sync::Synced);
-            if let Some(wish) = wish {
-                let args = DeployArgs { idempotency_key: None, ..self.args(wish, String::new()) };
-                match self.engine.plan(args).await {
-                    Ok(view) => plan = Some(view),
-                    Err(Refusal::Failure(failure)) => refused = Some(failure.chain()),
-                    Err(Refusal::Problems(problems)) => {
-                        refused = problems.first().map(ToString::to_string);
+            let args = wish
+                .map(|wish| DeployArgs { idempotency_key: None, ..self.args(wish, String::new()) });
+            (status.clone(), args)
+        });
+        let (plans, engine) = (plans.collect::<Vec<_>>(), self.engine.clone());
+        tokio::spawn(async move {
+            let planned = futures_util::stream::iter(plans).map(async |(status, args)| {
+                let (mut plan, mut refused) = (None, None);
+                if let Some(args) = args {
+                    match engine.plan(args).await {
+                        Ok(view) => plan = Some(view),
+                        Err(Refusal::Failure(failure)) => refused = Some(failure.chain()),
+                        Err(Refusal::Problems(problems)) => {
+                            refused = problems.first().map(ToString::to_string);
+                        }
                     }
                 }
-            }
-            all.push(Diff { status: status.clone(), plan, refused });
-        }
-        all
+                Diff { status, plan, refused }
+            });
+            // Whoever asked may have gone.
+            let _ = answer.send(planned.buffered(ASKED_AT_ONCE).collect().await);
+        });
     }
 }
 
@@ -432,19 +421,5 @@ fn tries(operation: Option<&Operation>, wanted: &str) -> u32 {
             tries.saturating_add(1)
         }
         _ => 1,
-    }
-}
-
-fn seen_deployment(view: &DeploymentView) -> SeenDeployment {
-    let lines: Vec<&str> =
-        view.reasons.iter().map(String::as_str).filter(|line| !line.starts_with("| ")).collect();
-    SeenDeployment {
-        number: view.number,
-        kind: view.kind,
-        state: view.state,
-        to: view.to.number,
-        actor: view.actor.clone(),
-        why: lines.join(": "),
-        is_undone: view.undoing,
     }
 }

@@ -10,6 +10,8 @@ use std::path::Path;
 use crate::files;
 
 const FOLDER_MODE: u32 = 0o700;
+/// Up to so many files are made durable one by one.
+const SYNCED_ONE_BY_ONE_MAX: usize = 16;
 
 /// A file to be written.
 #[derive(Debug, Clone)]
@@ -34,8 +36,14 @@ pub fn write(base: &Path, trees: &[(String, Vec<Written>)]) -> io::Result<()> {
         fill(&temporary, written)?;
         fresh.push((temporary, base.join(name)));
     }
-    // One call for all files; then the names, which say that they are whole.
-    rustix::fs::syncfs(File::open(base)?)?;
+    let files: usize = trees.iter().map(|(_, written)| written.len()).sum();
+    if files > SYNCED_ONE_BY_ONE_MAX {
+        // One call for all files, and for whatever else waits for this disk.
+        rustix::fs::syncfs(File::open(base)?)?;
+    } else {
+        fresh.iter().try_for_each(|(temporary, _)| sync_all(temporary))?;
+    }
+    // Then the names, which say that they are whole.
     for (temporary, place) in fresh {
         if place.exists() {
             fs::remove_dir_all(temporary)?;
@@ -44,6 +52,17 @@ pub fn write(base: &Path, trees: &[(String, Vec<Written>)]) -> io::Result<()> {
         }
     }
     files::sync_folder(base)
+}
+
+fn sync_all(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => sync_all(&entry.path())?,
+            false => File::open(entry.path())?.sync_all()?,
+        }
+    }
+    files::sync_folder(folder)
 }
 
 /// Writes files into a folder that is not there yet. Blocking.

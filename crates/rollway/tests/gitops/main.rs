@@ -15,3 +15,4 @@ mod shell;
 mod signed;
 mod web;
 mod world;
+mod write_back;

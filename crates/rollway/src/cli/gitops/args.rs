@@ -154,6 +154,10 @@ pub struct AddFlags {
     /// When deployments may begin: `allow CRON for DURATION in ZONE`, or `deny ...`.
     #[arg(long = "window", value_name = "WINDOW")]
     pub windows: Vec<String>,
+    /// After a rollback that nobody asked for, push a `branch` that reverts it, or a file that
+    /// says so to a `status` branch; never to what is followed.
+    #[arg(long, value_name = "WAY", default_value = "none")]
+    pub write_back: String,
     /// The file with the secret of its webhook.
     #[arg(long, value_name = "FILE")]
     pub webhook_secret_file: Option<PathBuf>,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use args::{AddFlags, CheckoutFlags, GitopsVerb, HoldFlags};
 use rollway_core::gitops::address::RepoUrl;
-use rollway_core::gitops::config::{Auth, Signatures, SourceConfig};
+use rollway_core::gitops::config::{Auth, Signatures, SourceConfig, WriteBack};
 use rollway_core::gitops::name::{RefName, RepoPath, SourceName};
 use rollway_core::gitops::state::{GitopsArgs, SourceView};
 use rollway_core::gitops::window::Window;
@@ -220,6 +220,7 @@ fn config(flags: &AddFlags) -> Result<SourceConfig, Problem> {
         self_heal: flags.self_heal,
         follow_moved_tag: flags.follow_moved_tag,
         windows: windows.map_err(problem("--window"))?,
+        write_back: WriteBack::parse(&flags.write_back).map_err(problem("--write-back"))?,
         webhook_secret_file: secret
             .map(|file| absolute("--webhook-secret-file", file))
             .transpose()?,

@@ -71,6 +71,11 @@ pub fn source(out: Out, view: &SourceView) -> String {
     for problem in &view.problems {
         say("problem", &problem.to_string());
     }
+    for service in &view.services {
+        if let Some(told) = &service.told {
+            say("write-back", &format!("{}: {}", service.service, told.words));
+        }
+    }
     if !view.services.is_empty() {
         text.push('\n');
         let rows: Vec<Vec<Cell>> = view.services.iter().map(row).collect();
