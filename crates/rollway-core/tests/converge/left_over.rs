@@ -81,20 +81,20 @@ fn of_too_many_those_that_get_no_requests_go_first() {
     assert_eq!(actions, vec![Action::Retire(vec![other])]);
 }
 
-/// A swap of one for another that the proxy did not answer, with one of the two too many.
+/// The proxy was told to let go of the second, and did not answer.
 #[test]
 fn of_too_many_those_that_the_proxy_was_told_of_last_stay() {
     let spec = spec(Update::default(), Way::Rolling);
     let request = Request { spec: &spec, from: Some(OLD), to: OLD, instances: 1, before: 1 };
-    let (first, second) =
-        (InstanceId { release: OLD, slot: 0 }, InstanceId { release: OLD, slot: 1 });
-    let mut observed = healthy(&all(OLD, 2), &[second], &[(OLD, 0)]);
+    let ids = all(OLD, 3);
+    let mut observed = healthy(&ids, &ids[..2], &[(OLD, 0)]);
     let confirmed = observed.route().cloned().expect("it was set");
-    observed.send_route(&Route { members: vec![first], ..confirmed });
+    observed.send_route(&Route { members: vec![ids[1]], ..confirmed });
     observed.doubt_route();
     observed.routing = false;
     let actions = actions(&strategy::standing(request, None), &observed);
-    assert_eq!(members(&actions), vec![first]);
+    assert_eq!(members(&actions), vec![ids[1]]);
+    assert!(actions.contains(&Action::Retire(vec![ids[2]])), "{actions:?}");
 }
 
 #[test]
