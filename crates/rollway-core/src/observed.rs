@@ -254,6 +254,11 @@ impl Observed {
         }
     }
 
+    /// Takes note that who has the name of a member now is another one than the proxy meant.
+    pub fn note_another(&mut self, id: InstanceId) {
+        self.gone.insert(id);
+    }
+
     /// All that exist, of every release.
     #[must_use]
     pub fn total(&self) -> u32 {

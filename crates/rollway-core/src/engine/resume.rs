@@ -152,9 +152,9 @@ impl Engine {
     fn adopt_route(&mut self, route: Route) {
         let now = self.now;
         // One that only has the name of what the proxy used must prove itself first.
-        let unproven = |id: &&InstanceId| self.progress.unproven.has(**id);
-        let proven: Vec<InstanceId> =
-            route.members.iter().filter(|id| !unproven(id)).copied().collect();
+        let members = route.members.iter().copied();
+        let (unproven, proven): (Vec<InstanceId>, Vec<InstanceId>) =
+            members.partition(|id| self.progress.unproven.has(*id));
         for id in proven {
             // It passed its probes under the control plane before, the proxy goes on using it,
             // and the probes go on: it stays in until they say otherwise.
@@ -168,5 +168,6 @@ impl Engine {
             }
         }
         self.observed.set_route(Some(route));
+        unproven.into_iter().for_each(|id| self.observed.note_another(id));
     }
 }
