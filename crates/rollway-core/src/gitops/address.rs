@@ -63,6 +63,17 @@ impl RepoUrl {
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
+
+    /// Whose answers it gets, with the port where it is written; nothing for a folder here.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        let authority = match (self.scheme, self.text.split_once("://")) {
+            (Scheme::File, _) => return None,
+            (_, Some((_, rest))) => rest.split('/').next(),
+            (_, None) => self.text.split(':').next(),
+        };
+        authority.map(|text| text.rsplit_once('@').map_or(text, |(_, host)| host))
+    }
 }
 
 impl fmt::Display for RepoUrl {

@@ -1,5 +1,7 @@
 //! What git complains of, as the reasons that people and back-off tell apart.
 
+use std::time::Duration;
+
 use rollway_core::gitops::state::Reason;
 use rollway_core::problem::Problem;
 
@@ -17,13 +19,15 @@ pub struct Trouble {
     pub message: String,
     /// What is wrong in its files.
     pub problems: Vec<Problem>,
+    /// How long the host asks to be left alone.
+    pub retry_after: Option<Duration>,
 }
 
 impl Trouble {
     /// A trouble of this kind.
     #[must_use]
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), problems: Vec::new() }
+        Self { reason, message: message.into(), problems: Vec::new(), retry_after: None }
     }
 
     /// What git said, understood as far as it can be.

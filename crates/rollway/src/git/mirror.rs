@@ -12,6 +12,7 @@ use rollway_core::gitops::name::{Oid, RefName, RepoPath};
 use rollway_core::gitops::state::Reason;
 
 use super::complaint::Trouble;
+use super::headers::Headers;
 use super::run::{Call, Said, end_strays, git};
 use crate::files;
 
@@ -136,11 +137,15 @@ impl Mirror {
         let arguments = ["ls-remote", "--exit-code", "--end-of-options", url, reference];
         let mut call = self.network(&arguments, LOOK_WAIT_MAX);
         call.output_bytes_max = REFS_BYTES_MAX;
+        let headers = Headers::of(&mut call, &self.remote, &self.folder);
         let said = ran(&doing, &call).await?;
         match said.code {
             Some(0) => {}
             Some(2) => return Err(self.absent().await),
-            Some(_) | None => return Err(Trouble::told(&doing, &said)),
+            Some(_) | None => {
+                let retry_after = headers.retry_after();
+                return Err(Trouble { retry_after, ..Trouble::told(&doing, &said) });
+            }
         }
         let text = String::from_utf8_lossy(&said.output);
         // A pattern also fits the ends of longer names.
@@ -209,10 +214,12 @@ impl Mirror {
         ];
         arguments.extend([self.remote.url.as_str(), refspec.as_str()]);
         let call = self.network(&arguments, FETCH_WAIT_MAX);
-        let call = Call { mirror: Some(self.folder.clone()), ..call };
+        let mut call = Call { mirror: Some(self.folder.clone()), ..call };
+        let headers = Headers::of(&mut call, &self.remote, &self.folder);
         let said = ran(&doing, &call).await?;
         if said.code != Some(0) {
-            let trouble = Trouble::told(&doing, &said);
+            let retry_after = headers.retry_after();
+            let trouble = Trouble { retry_after, ..Trouble::told(&doing, &said) };
             return Err(if is_damage(&said.complaint) { damaged(&trouble) } else { trouble });
         }
         self.resolve(KEPT, path).await

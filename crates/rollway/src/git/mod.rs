@@ -8,6 +8,7 @@ mod branch;
 mod checkout;
 mod command;
 mod complaint;
+mod headers;
 mod mirror;
 mod publish;
 mod run;

@@ -15,6 +15,7 @@ use rollway_core::view::DeploymentView;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::hosts::{self, Hosts};
 use super::look::{self, Before, Looked, New};
 use super::round::Diff;
 use super::see::Eyes;
@@ -26,10 +27,6 @@ use crate::git::{Mirror, Trouble};
 
 /// A repository is not looked at more often than this, whatever webhooks say.
 const LOOKS_APART_MIN: Duration = Duration::from_secs(1);
-/// No wait after failed looks is longer.
-const LOOK_WAIT_MAX: Duration = Duration::from_secs(600);
-/// So long a host that asks for patience is left alone.
-const PATIENCE: Duration = Duration::from_secs(300);
 /// How often windows are looked at: they begin and end with a minute.
 const WINDOW_LOOK: Duration = Duration::from_secs(15);
 /// Nothing to do: the loop still looks at its clocks this often.
@@ -68,6 +65,7 @@ pub(super) struct Follower {
     pub engine: Arc<Engine>,
     pub folder: PathBuf,
     pub owners: Owners,
+    hosts: Arc<Hosts>,
     pub record: SourceRecord,
     /// What the engine knows it by.
     pub actor: String,
@@ -105,7 +103,7 @@ impl Follower {
     pub fn new(
         engine: Arc<Engine>,
         folder: &Path,
-        owners: Owners,
+        (owners, hosts): (Owners, Arc<Hosts>),
         record: SourceRecord,
         (asks, shown): (mpsc::Sender<Ask>, Shown),
     ) -> Self {
@@ -118,6 +116,7 @@ impl Follower {
             engine,
             folder: folder.to_owned(),
             owners,
+            hosts,
             record,
             actor,
             asks,
@@ -175,7 +174,11 @@ impl Follower {
     fn clocks(&mut self) {
         let now = Instant::now();
         if now >= self.next_look && !self.is_looking {
-            self.begin_look(false);
+            match self.hosts.rests(self.record.config.url.host()) {
+                // All sources that wait for it do not ask in the same moment either.
+                Some(until) => self.next_look = until + LOOKS_APART_MIN.mul_f64(fastrand::f64()),
+                None => self.begin_look(false),
+            }
         }
         if now >= self.next_drift {
             self.next_drift = now + self.record.config.drift_interval.duration();
@@ -283,9 +286,6 @@ impl Follower {
             self.look_again = Some(self.look_again.unwrap_or(false));
             return;
         }
-        if self.record.reason == Reason::RateLimited {
-            return;
-        }
         let now = Instant::now();
         let at = self.last_wake.map_or(now, |last| (last + LOOKS_APART_MIN).max(now));
         if at < self.next_look {
@@ -315,7 +315,9 @@ impl Follower {
         let place = mirror_path(&self.folder, &before.config);
         let is_first = !std::mem::replace(&mut self.is_opened, true);
         let asks = self.asks.clone();
+        let hosts = Arc::clone(&self.hosts);
         tokio::spawn(async move {
+            let _turn = hosts.turn(before.config.url.host()).await;
             let remote = remote(&before.config);
             let opened = match is_first {
                 true => tokio::task::spawn_blocking(move || Mirror::open(&place, remote))
@@ -355,17 +357,7 @@ impl Follower {
             Looked::Trouble(trouble) => self.ill(trouble),
         }
         let interval = self.record.config.interval.duration();
-        let wait = match self.record.failures {
-            0 => interval,
-            failures => interval
-                .saturating_mul(1 << failures.saturating_sub(1).min(10))
-                .min(LOOK_WAIT_MAX)
-                .max(interval),
-        };
-        let is_limited = self.record.reason == Reason::RateLimited;
-        let wait = if is_limited { wait.max(PATIENCE) } else { wait };
-        // A tenth more or less, so that sources that began together do not stay together.
-        self.next_look = Instant::now() + wait.mul_f64(0.9 + 0.2 * fastrand::f64());
+        self.next_look = Instant::now() + hosts::wait(interval, self.record.failures);
         if is_news || is_gone {
             self.all_dirty();
             self.is_unsaved = true;
@@ -398,6 +390,7 @@ impl Follower {
     }
 
     fn ill(&mut self, trouble: Trouble) {
+        self.hosts.heard(self.record.config.url.host(), &trouble);
         let record = &mut self.record;
         if record.reason != trouble.reason {
             tracing::warn!(

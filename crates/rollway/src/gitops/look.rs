@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
 use rollway_core::gitops::config::SourceConfig;
 use rollway_core::gitops::name::{Oid, RepoPath};
 use rollway_core::gitops::set::{self, File};
@@ -159,7 +160,7 @@ async fn read(
             1 => first,
             count => format!("{first}; and {} more", count - 1),
         };
-        Trouble { reason: Reason::ParseFailed, message, problems }
+        Trouble { problems, ..Trouble::new(Reason::ParseFailed, message) }
     })?;
     let names: Vec<String> = wanted.iter().map(|one| one.folder.clone()).collect();
     let folders: BTreeSet<&str> = names.iter().map(String::as_str).collect();
@@ -212,7 +213,7 @@ async fn texts(mirror: &Mirror, named: &[(&str, &Entry)]) -> Result<Vec<File>, T
         let text = String::from_utf8(bytes).map_err(|_| {
             let problems = vec![Problem::new(*path, "the file is not text in UTF-8")];
             let message = format!("{path}: the file is not text in UTF-8");
-            Trouble { reason: Reason::ParseFailed, message, problems }
+            Trouble { problems, ..Trouble::new(Reason::ParseFailed, message) }
         })?;
         texts.push(File { path: (*path).to_owned(), text });
     }
@@ -263,12 +264,24 @@ fn check_home(home: &Home<'_>) -> Result<(), Trouble> {
     }
     let mut seen: BTreeMap<String, &str> = BTreeMap::new();
     for (path, _) in &home.files {
-        if let Some(other) = seen.insert(path.to_lowercase(), path) {
-            let what = format!("{path:?} and {other:?} in {place} differ only in case");
+        if let Some(other) = seen.insert(folded(path), path) {
+            let what = format!(
+                "{path:?} and {other:?} in {place} differ only in case, or in how the same \
+                 characters are composed: some file systems take them for one"
+            );
             return Err(unsafe_tree(what));
         }
     }
     Ok(())
+}
+
+/// A name as file systems compare it that tell neither case nor composition apart.
+fn folded(name: &str) -> String {
+    if name.is_ascii() {
+        return name.to_ascii_lowercase();
+    }
+    let apart = DecomposingNormalizerBorrowed::new_nfd().normalize(name).to_lowercase();
+    ComposingNormalizerBorrowed::new_nfc().normalize(&apart).into_owned()
 }
 
 fn check_file(path: &str, entry: &Entry) -> Result<(), Trouble> {
@@ -396,7 +409,7 @@ pub async fn test(folder: &Path, config: &SourceConfig) -> Tested {
     match looked {
         // Nothing was known before, so nothing is the same.
         Looked::Same => tested,
-        Looked::Trouble(Trouble { reason, message, problems }) => {
+        Looked::Trouble(Trouble { reason, message, problems, retry_after: _ }) => {
             Tested { reason, message, problems, ..tested }
         }
         Looked::New(new) => Tested {

@@ -6,6 +6,7 @@
 
 mod checkout;
 mod follow;
+mod hosts;
 mod look;
 mod record;
 mod round;
@@ -32,6 +33,7 @@ use crate::engine::{Engine, Refusal};
 use crate::failure::{Failure, FailureKind};
 
 use follow::{Ask, Follower};
+use hosts::Hosts;
 pub use round::Diff;
 use webhook::Deliveries;
 pub use webhook::Hooked;
@@ -53,6 +55,7 @@ pub struct Gitops {
     engine: Arc<Engine>,
     folder: PathBuf,
     owners: Owners,
+    hosts: Arc<Hosts>,
     sources: Mutex<BTreeMap<SourceName, Handle>>,
     deliveries: Deliveries,
 }
@@ -99,7 +102,8 @@ impl Gitops {
             }
         }
         let (sources, deliveries) = (Mutex::default(), Deliveries::default());
-        let gitops = Arc::new(Self { engine, folder, owners, sources, deliveries });
+        let gitops =
+            Arc::new(Self { engine, folder, owners, hosts: Arc::default(), sources, deliveries });
         for record in records {
             gitops.launch(record).await;
         }
@@ -112,8 +116,9 @@ impl Gitops {
         let secret_file = record.config.webhook_secret_file.clone();
         let (shown, showing) = watch::channel(None);
         let handle = Handle { asks: sender.clone(), shown: showing, secret_file };
-        let (engine, owners) = (Arc::clone(&self.engine), Arc::clone(&self.owners));
-        let follower = Follower::new(engine, &self.folder, owners, record, (sender, shown));
+        let engine = Arc::clone(&self.engine);
+        let shared = (Arc::clone(&self.owners), Arc::clone(&self.hosts));
+        let follower = Follower::new(engine, &self.folder, shared, record, (sender, shown));
         self.sources.lock().await.insert(name, handle);
         tokio::spawn(follower.run(receiver));
     }

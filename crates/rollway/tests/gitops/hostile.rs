@@ -77,21 +77,27 @@ fn t12_t15_hostile_names_never_leave_the_repository() {
     let good = git_ok(&repo.bare, &["rev-parse", "refs/heads/main"]);
     let spec = "service: web\nversion: v9\nrun: {driver: 'null'}\n";
     let blob = object(&repo, "blob", spec.as_bytes());
-    let names: [&[u8]; 10] = [
-        b"..",
-        b".git",
-        b".GIT",
-        b".git ",
-        b"git~1",
-        b"a/../../b",
-        b"a\\b",
-        b"a\nb",
-        b"\xff\xfe",
-        b"ROLLWAY.yaml",
+    let names: [&[&[u8]]; 13] = [
+        &[b".."],
+        &[b".git"],
+        &[b".GIT"],
+        &[b".git "],
+        &[b"git~1"],
+        // With a character that HFS+ does not see.
+        &[b".g\xe2\x80\x8cit"],
+        &[b"a/../../b"],
+        &[b"a\\b"],
+        &[b"a\nb"],
+        &[b"\xff\xfe"],
+        &[b"ROLLWAY.yaml"],
+        // One character, and a letter with an accent behind it; then in another case, too.
+        &["caf\u{e9}".as_bytes(), "cafe\u{301}".as_bytes()],
+        &["CAF\u{c9}".as_bytes(), "cafe\u{301}".as_bytes()],
     ];
     for name in names {
         // The names of a tree are sorted, or it is refused for that.
-        let mut entries = [(name, "100644"), (&b"rollway.yaml"[..], "100644")];
+        let others = name.iter().map(|name| (*name, "100644"));
+        let mut entries: Vec<_> = others.chain([(&b"rollway.yaml"[..], "100644")]).collect();
         entries.sort();
         let tree: Vec<u8> =
             entries.iter().flat_map(|(name, mode)| entry(mode, name, &blob)).collect();

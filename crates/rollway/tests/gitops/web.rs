@@ -50,6 +50,58 @@ fn t05_t06_no_answer_of_a_host_stops_anything() {
     world.stands("web", "Synced", "v2 serves");
 }
 
+/// How many looks there were.
+fn looks(server: &Server) -> usize {
+    server.requests().iter().filter(|line| line.contains("info/refs")).count()
+}
+
+#[test]
+fn t06_a_host_that_asks_for_patience_gets_it_from_all_its_sources() {
+    let world = World::new();
+    let repo = Repo::new(world.root());
+    repo.service("web", "v1", "");
+    repo.push();
+    let server = Server::new(world.root().to_owned());
+    world.add(&server.url(), &[]);
+    world.stands("web", "Synced", "v1 serves");
+    // A second source at the same host, and one at another host that goes on.
+    let clock = Server::new(world.root().to_owned());
+    for (name, url) in [("other", server.url()), ("clock", clock.url())] {
+        let add = ["gitops", "add", name, &url, "--path", "none", "--interval", "1s"];
+        world.ask(&add);
+    }
+    wait_for("looks of both", || (looks(&server) > 4).then_some(()));
+    server.feels(says("429 Later\r\nRetry-After: 3600", ""));
+    let view = world.source_is("FetchFailed", "RateLimited");
+    assert_eq!(view["services"][0]["reason"], "v1 serves", "{view:#}");
+    let pass = || {
+        let seen = looks(&clock);
+        wait_for("looks elsewhere", || (looks(&clock) > seen + 3).then_some(()));
+    };
+    // A look of the other that was under way may still come.
+    pass();
+    let before = looks(&server);
+    world.sync();
+    assert_eq!(looks(&server), before + 1, "an operator may ask all the same");
+    pass();
+    assert_eq!(looks(&server), before + 1, "nobody else does");
+}
+
+#[test]
+fn t06_a_short_wait_is_no_longer_than_asked_for() {
+    let world = World::new();
+    let repo = Repo::new(world.root());
+    repo.service("web", "v1", "");
+    repo.push();
+    let server = Server::new(world.root().to_owned());
+    world.add(&server.url(), &[]);
+    world.stands("web", "Synced", "v1 serves");
+    server.feels(says("429 Later\r\nRetry-After: 1", ""));
+    world.source_is("FetchFailed", "RateLimited");
+    server.feels(Mood::Well);
+    world.source_is("Ready", "Succeeded");
+}
+
 #[test]
 fn t21_a_look_is_one_question_whatever_the_number_of_services() {
     let world = World::new();

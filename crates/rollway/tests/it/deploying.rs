@@ -188,6 +188,7 @@ async fn recreate_holds_requests_and_loses_none() {
     let shop = Shop::new(2, "recreate");
     world.roll_out(&shop, "v1").await;
     let load = world.load(RATE);
+    world.wait_until("answers of v1", || load.snapshot().of_version("v1") > 0).await;
     world.roll_out(&shop, "v2").await;
     let before = load.snapshot();
     world.wait_until("requests", || load.snapshot().since(&before).finished >= 100).await;
