@@ -58,11 +58,11 @@ impl Drop for Headers {
 
 /// `Retry-After` of the last answer that has one: seconds, or a date (RFC 9110, 10.2.3).
 fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
-    let values = text.lines().filter_map(|line| {
+    let mut values = text.lines().filter_map(|line| {
         let (name, value) = line.split_once(CAME)?.1.split_once(':')?;
         name.eq_ignore_ascii_case("retry-after").then(|| value.trim())
     });
-    let value = values.last()?;
+    let value = values.next_back()?;
     let wait = match value.bytes().all(|byte| byte.is_ascii_digit()) {
         // More digits than a number has are a long wait, too.
         true => Duration::from_secs(value.parse().unwrap_or(u64::MAX)),
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_wait_is_read_in_both_of_its_forms() {
-        let now: Timestamp = "2026-11-26T16:00:00Z".parse().unwrap();
+        let now: Timestamp = "2026-11-26T16:00:00Z".parse().expect("a time");
         let cases = [
             ("Retry-After: 7", Some(7)),
             ("retry-after:0", Some(0)),

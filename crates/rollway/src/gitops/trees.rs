@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::files;
 
@@ -30,11 +30,28 @@ pub fn write(base: &Path, trees: &[(String, Vec<Written>)]) -> io::Result<()> {
         return Ok(());
     }
     files::create_folder(base, FOLDER_MODE).map_err(|failure| io::Error::other(failure.chain()))?;
-    let mut fresh = Vec::with_capacity(trees.len());
-    for (name, written) in trees {
-        let temporary = files::temporary_beside(&base.join(name));
-        fill(&temporary, written)?;
-        fresh.push((temporary, base.join(name)));
+    let place = |(name, _): &(String, _)| {
+        let place = base.join(name);
+        (files::temporary_beside(&place), place)
+    };
+    let fresh: Vec<(PathBuf, PathBuf)> = trees.iter().map(place).collect();
+    let written = write_fresh(base, trees, &fresh);
+    if written.is_err() {
+        // A disk that is full should not be filled with halves; most of these may never have been.
+        for (temporary, _) in &fresh {
+            let _ = fs::remove_dir_all(temporary);
+        }
+    }
+    written
+}
+
+fn write_fresh(
+    base: &Path,
+    trees: &[(String, Vec<Written>)],
+    fresh: &[(PathBuf, PathBuf)],
+) -> io::Result<()> {
+    for ((_, written), (temporary, _)) in trees.iter().zip(fresh) {
+        fill(temporary, written)?;
     }
     let files: usize = trees.iter().map(|(_, written)| written.len()).sum();
     if files > SYNCED_ONE_BY_ONE_MAX {

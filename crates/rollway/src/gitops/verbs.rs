@@ -13,6 +13,21 @@ use crate::engine::Refusal;
 impl Follower {
     /// Does one of the verbs that change what is recorded.
     pub async fn verb(&mut self, verb: &str, args: GitopsArgs) -> Result<(), Refusal> {
+        let before = self.record.clone();
+        let mut done = self.change(verb, args);
+        if done.is_ok() {
+            done = self.save().await.map_err(Refusal::from);
+        }
+        if done.is_err() {
+            // What is not written down is not done, whatever was asked for.
+            self.record = before;
+        }
+        self.stopped_before = self.stopped();
+        self.all_dirty();
+        done
+    }
+
+    fn change(&mut self, verb: &str, args: GitopsArgs) -> Result<(), Refusal> {
         match verb {
             "suspend" => self.record.suspended = Some(args.actor),
             "resume" => {
@@ -41,9 +56,7 @@ impl Follower {
             }
             other => return Err(Problem::new("verb", unknown("verb", other, &VERBS)).into()),
         }
-        self.stopped_before = self.stopped();
-        self.all_dirty();
-        Ok(self.save().await?)
+        Ok(())
     }
 
     fn service(&self, given: Option<&str>) -> Result<ServiceName, Problem> {

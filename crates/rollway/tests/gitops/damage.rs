@@ -1,7 +1,9 @@
 //! Copies that are damaged, calls that are killed, and control planes that are: no manual step.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -44,7 +46,7 @@ fn t11_a_damaged_copy_is_made_anew() {
 }
 
 /// Cuts every object to nothing.
-fn empty_all(folder: &std::path::Path) {
+fn empty_all(folder: &Path) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
@@ -138,6 +140,53 @@ fn kill(pid: i32) {
 fn bulk(repo: &Repo, at: usize) {
     let bytes: Vec<u8> = (0..1 << 20).map(|_| fastrand::u8(..)).collect();
     repo.write(&format!("bulk/{at}"), bytes);
+}
+
+#[test]
+fn t24_a_full_disk_stops_nothing_and_is_recovered_from() {
+    const DISK_BYTES: u64 = 16 << 20;
+    let Some(world) = World::with_disk(DISK_BYTES) else { return };
+    let repo = Repo::new(world.root());
+    repo.service("web", "v1", "");
+    repo.push();
+    world.add(&repo.url(), &[]);
+    world.stands("web", "Synced", "v1 serves");
+    let filler = world.disk().join("filler");
+    // Full from the start, then at some point of the fetch or behind it.
+    for (at, room) in [0, 16 << 10, 64 << 10, 256 << 10, 400 << 10].into_iter().enumerate() {
+        fill(&filler, room);
+        bulk(&repo, at);
+        repo.service("web", &format!("v{}", at + 2), "");
+        repo.push();
+        let view = world.sync();
+        assert_eq!(view["reason"], "DiskFull", "{room} free: {view:#}");
+        assert_eq!(view["source"], "FetchFailed");
+        assert_eq!(world.serves("web"), format!("v{}", at + 1));
+        if room == 0 {
+            world.refused(&["gitops", "suspend", "demo"], 1);
+            assert!(world.show()["suspended"].is_null(), "what is refused is not done");
+        }
+        fs::remove_file(&filler).unwrap();
+        world.sync();
+        world.stands("web", "Synced", &format!("v{} serves", at + 2));
+        assert_eq!(world.deployments("web"), at + 2, "each once");
+    }
+    let trees = fs::read_dir(world.disk().join("trees/demo")).unwrap();
+    let halves: Vec<_> = trees
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".tmp"))
+        .collect();
+    assert_eq!(halves, [""; 0]);
+}
+
+/// Fills a disk until so many bytes are free.
+fn fill(filler: &Path, room: u64) {
+    let mut file = fs::File::create(filler).unwrap();
+    let mut written = 0;
+    while let Ok(more @ 1..) = file.write(&[7; 4096]) {
+        written += more as u64;
+    }
+    file.set_len(written.saturating_sub(room)).unwrap();
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A repository and a control plane that follows it; both end with the test.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -117,6 +118,8 @@ pub struct World {
     root: TempDir,
     serve: Option<Child>,
     webhooks: Option<String>,
+    /// The size of the disk that all it keeps of Git is on, in bytes.
+    disk: Option<u64>,
 }
 
 impl World {
@@ -128,7 +131,7 @@ impl World {
 
     pub fn without_control_plane() -> Self {
         let root = tempfile::Builder::new().prefix("rollway-gitops-").tempdir().unwrap();
-        Self { root, serve: None, webhooks: None }
+        Self { root, serve: None, webhooks: None, disk: None }
     }
 
     /// One that hears webhooks there.
@@ -137,6 +140,38 @@ impl World {
         world.webhooks = Some(address.to_owned());
         world.start();
         world
+    }
+
+    /// One that keeps what it has of Git on a disk of its own, where that can be had.
+    pub fn with_disk(bytes: u64) -> Option<Self> {
+        let mut world = Self::without_control_plane();
+        fs::create_dir(world.state()).unwrap();
+        fs::set_permissions(world.state(), fs::Permissions::from_mode(0o700)).unwrap();
+        fs::create_dir(world.state().join("gitops")).unwrap();
+        world.disk = Some(bytes);
+        let mut trial = world.on_disk(bytes, Path::new("/bin/true"));
+        if !trial.output().is_ok_and(|trial| trial.status.success()) {
+            println!("nobody may have a disk of their own here: not tested");
+            return None;
+        }
+        world.start();
+        Some(world)
+    }
+
+    /// What runs a program where the disk is.
+    fn on_disk(&self, bytes: u64, program: &Path) -> Command {
+        let mount = "mount -t tmpfs -o size=\"$1\",mode=700 none \"$2\" && shift 2 && exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh"]);
+        command.arg(bytes.to_string()).arg(self.state().join("gitops")).arg(program);
+        command
+    }
+
+    /// Where the disk is seen from here.
+    pub fn disk(&self) -> PathBuf {
+        let seen = format!("/proc/{}/root", self.serve.as_ref().unwrap().id());
+        let inside = self.state().join("gitops");
+        Path::new(&seen).join(inside.strip_prefix("/").unwrap())
     }
 
     pub fn root(&self) -> &Path {
@@ -156,7 +191,12 @@ impl World {
     }
 
     pub fn start(&mut self) {
-        let mut command = self.command(&["serve"]);
+        let program = Path::new(env!("CARGO_BIN_EXE_rollway"));
+        let mut command = match self.disk {
+            Some(bytes) => self.on_disk(bytes, program),
+            None => Command::new(program),
+        };
+        self.furnish(command.arg("serve"));
         if let Some(address) = &self.webhooks {
             command.args(["--webhooks", address]);
         }
@@ -185,15 +225,18 @@ impl World {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rollway"));
+        self.furnish(command.args(arguments));
         command
-            .args(arguments)
+    }
+
+    fn furnish(&self, command: &mut Command) {
+        command
             .current_dir(self.root())
             .env_clear()
             .env("PATH", "/usr/bin:/bin:/usr/sbin")
             .env("HOME", self.root())
             .env("ROLLWAY_STATE_DIR", self.state())
             .stdin(Stdio::null());
-        command
     }
 
     /// Runs the binary.
